@@ -1,0 +1,2 @@
+//! The `tidemill` command line.
+fn main() {}

@@ -1,0 +1,142 @@
+//! `SparkConf`: settings by name, as Spark names them.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use tidemill_engine::error::{Error, Result};
+
+/// Settings by name. `spark.streaming.*` keys are those of Spark Streaming.
+#[derive(Debug, Clone, Default)]
+pub struct SparkConf(BTreeMap<String, String>);
+
+impl SparkConf {
+    /// No settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a key.
+    pub fn set(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.0.insert(key.into(), value.to_string());
+        self
+    }
+
+    /// Sets a key that has no value yet.
+    pub fn set_if_missing(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.0.entry(key.into()).or_insert_with(|| value.to_string());
+        self
+    }
+
+    /// Where tasks run: `local`, `local[N]` or `local[*]`.
+    pub fn set_master(self, master: impl Display) -> Self {
+        self.set("spark.master", master)
+    }
+
+    /// The application's name, for people.
+    pub fn set_app_name(self, name: impl Display) -> Self {
+        self.set("spark.app.name", name)
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// Whether a key has a value.
+    pub fn contains(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// All settings, by key.
+    pub fn get_all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// One `key=value` a line; values of keys that look like secrets are not shown.
+    pub fn to_debug_string(&self) -> String {
+        let secret = |key: &str| {
+            let key = key.to_ascii_lowercase();
+            ["secret", "password", "token", "credential", "access.key", "accesskey"]
+                .iter()
+                .any(|part| key.contains(part))
+        };
+        let lines = self.get_all().map(|(key, value)| format!("{key}={}", if secret(key) { "*****" } else { value }));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The value of a key, parsed; `default` where it has none.
+    pub fn get_parsed<T: std::str::FromStr>(&self, key: &str, default: T) -> Result<T> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| Error::usage(format!("{key}={text} is not a valid {}", std::any::type_name::<T>()))),
+        }
+    }
+
+    /// The value of a key as a duration: `200ms`, `2s`, `1m`, `1h`; a bare number counts in `unit`.
+    pub fn get_duration(&self, key: &str, unit: Duration, default: Duration) -> Result<Duration> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit = match text[digits..].trim() {
+            "" => Some(unit),
+            "us" => Some(Duration::from_micros(1)),
+            "ms" => Some(Duration::from_millis(1)),
+            "s" => Some(Duration::from_secs(1)),
+            "m" | "min" => Some(Duration::from_secs(60)),
+            "h" => Some(Duration::from_secs(3600)),
+            "d" => Some(Duration::from_secs(86_400)),
+            _ => None,
+        };
+        let number = text[..digits].parse::<u32>().ok();
+        unit.zip(number)
+            .and_then(|(unit, number)| unit.checked_mul(number))
+            .ok_or_else(|| Error::usage(format!("{key}={text} is not a duration like 200ms, 2s or 1m")))
+    }
+
+    /// The number of task threads that `spark.master` asks for.
+    pub fn task_threads(&self) -> Result<usize> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let master = self.get("spark.master").unwrap_or("local[*]");
+        if master == "local" {
+            return Ok(1);
+        }
+        let inside = master.strip_prefix("local[").and_then(|rest| rest.strip_suffix(']'));
+        let threads = match inside {
+            Some("*") => Some(cores()),
+            // `local[N,F]`: F is the number of failures that a task may have, which is always 1 here.
+            Some(text) => text.split(',').next().and_then(|n| n.trim().parse().ok()),
+            None => None,
+        };
+        threads.filter(|threads| *threads > 0).ok_or_else(|| {
+            Error::usage(format!("spark.master={master} can't be used here: use local, local[N] or local[*]"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masters_and_durations_are_parsed_or_refused() {
+        let threads = |master: &str| SparkConf::new().set_master(master).task_threads().ok();
+        assert_eq!([threads("local"), threads("local[3]"), threads("local[3,1]")], [Some(1), Some(3), Some(3)]);
+        assert_eq!([threads("local[0]"), threads("yarn"), threads("local[x]")], [None, None, None]);
+        let duration = |text: &str| {
+            let conf = SparkConf::new().set("k", text);
+            conf.get_duration("k", Duration::from_millis(1), Duration::ZERO).ok().map(|d| d.as_millis())
+        };
+        assert_eq!([duration("200"), duration("2s"), duration("1 m")], [Some(200), Some(2000), Some(60_000)]);
+        assert_eq!([duration("x"), duration("2 parsecs"), duration("-1s")], [None, None, None]);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let conf = SparkConf::new().set("my.password", "hunter2").set("a", 1);
+        assert_eq!(conf.to_debug_string(), "a=1\nmy.password=*****");
+    }
+}

@@ -1,0 +1,404 @@
+//! The registry of closures. A closure never travels: its [`FunctionId`] does, and the same program finds the same
+//! closure behind it.
+//!
+//! Ids are given in the order in which the program builds its graph, so that running the graph-building code again,
+//! in another process, gives every closure the same id. Closures made while a batch is planned (inside `transform`)
+//! are numbered within that node and batch. Those made in the body of an output operation belong to the driver alone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::{Chunk, Element};
+use crate::error::{Error, Result};
+use crate::time::Time;
+
+/// Whether a consumer wants more chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// Nothing further is needed, from any input.
+    Enough,
+}
+
+/// Where an operator puts its output.
+pub type Emit<'a> = dyn FnMut(Chunk) -> Result<Flow> + 'a;
+
+/// What a task knows about itself.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskInfo {
+    /// The partition of the operator's output that it computes.
+    pub partition: usize,
+}
+
+/// A narrow operator: one task for each partition of its output, fed with chunks of its inputs, in order.
+pub trait Operator: Send + Sync {
+    /// A new task.
+    fn open(&self, task: TaskInfo) -> Result<Box<dyn OperatorTask>>;
+}
+
+/// One partition's run of an [`Operator`].
+pub trait OperatorTask: Send {
+    /// Takes a chunk of input number `input`.
+    fn push(&mut self, input: usize, chunk: Chunk, out: &mut Emit<'_>) -> Result<Flow>;
+
+    /// All inputs have ended.
+    fn finish(&mut self, _out: &mut Emit<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// An operator without memory: a function of each chunk.
+pub struct PerChunk<F>(pub F);
+
+impl<F> Operator for PerChunk<F>
+where
+    F: Fn(Chunk, &mut Emit<'_>) -> Result<Flow> + Clone + Send + Sync + 'static,
+{
+    fn open(&self, _task: TaskInfo) -> Result<Box<dyn OperatorTask>> {
+        Ok(Box::new(PerChunk(self.0.clone())))
+    }
+}
+
+impl<F> OperatorTask for PerChunk<F>
+where
+    F: Fn(Chunk, &mut Emit<'_>) -> Result<Flow> + Send,
+{
+    fn push(&mut self, _input: usize, chunk: Chunk, out: &mut Emit<'_>) -> Result<Flow> {
+        (self.0)(chunk, out)
+    }
+}
+
+/// Which closure; stable from one run of the same program to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FunctionId {
+    /// The n-th closure of the graph.
+    Graph(u32),
+    /// The n-th closure made while a node planned a batch.
+    Planned {
+        /// The node, numbered within its graph.
+        node: u32,
+        /// The batch.
+        time: Time,
+        /// The order within both.
+        ordinal: u32,
+    },
+    /// No closure of the user's: an operator that its name and types define.
+    Builtin(u64),
+    /// A closure that only the driver has.
+    Driver(u64),
+}
+
+/// Where in the user's program an operator was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CallSite(&'static Location<'static>);
+
+impl CallSite {
+    /// The place that called the `#[track_caller]` function that asks.
+    #[track_caller]
+    pub fn here() -> Self {
+        Self(Location::caller())
+    }
+}
+
+impl fmt::Display for CallSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.file(), self.0.line())
+    }
+}
+
+impl fmt::Debug for CallSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A registered operator.
+pub struct Function {
+    id: FunctionId,
+    name: &'static str,
+    call_site: CallSite,
+    output: &'static dyn Element,
+    operator: Arc<dyn Operator>,
+    registry: Weak<FunctionRegistry>,
+}
+
+impl Function {
+    /// Its id, which is what travels.
+    pub fn id(&self) -> FunctionId {
+        self.id
+    }
+
+    /// The operator's name: `flat_map`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where the user's program made it.
+    pub fn call_site(&self) -> CallSite {
+        self.call_site
+    }
+
+    /// What its output consists of.
+    pub fn output(&self) -> &'static dyn Element {
+        self.output
+    }
+
+    /// What runs.
+    pub fn operator(&self) -> &dyn Operator {
+        self.operator.as_ref()
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.call_site)
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            let mut inner = registry.inner.lock();
+            // A later run of the same planning may have taken the id over.
+            if inner.functions.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
+                inner.functions.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// In whose name closures are being registered on this thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Graph,
+    Planned { node: u32, time: Time },
+    Driver,
+}
+
+thread_local! {
+    static SCOPE: Cell<Scope> = const { Cell::new(Scope::Graph) };
+    static NEXT_IN_SCOPE: Cell<u32> = const { Cell::new(0) };
+    static IN_TASK: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+struct ScopeGuard(Scope, u32);
+
+impl Drop for ScopeGuard {
+    fn drop(&mut self) {
+        SCOPE.set(self.0);
+        NEXT_IN_SCOPE.set(self.1);
+    }
+}
+
+fn enter(scope: Scope) -> ScopeGuard {
+    ScopeGuard(SCOPE.replace(scope), NEXT_IN_SCOPE.replace(0))
+}
+
+/// Runs `body`; closures that it registers are numbered within this node and batch.
+pub fn while_planning<R>(node: u32, time: Time, body: impl FnOnce() -> R) -> R {
+    let _guard = enter(Scope::Planned { node, time });
+    body()
+}
+
+/// Runs `body`; closures that it registers belong to the driver alone.
+pub fn on_driver<R>(body: impl FnOnce() -> R) -> R {
+    let _guard = enter(Scope::Driver);
+    body()
+}
+
+/// Runs one step of a task of `function`, turning a panic in it into an error that says whose it was.
+pub fn in_task<R>(function: &Function, step: impl FnOnce() -> Result<R>) -> Result<R> {
+    let outer = IN_TASK.replace(Some(String::new()));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
+    IN_TASK.set(outer);
+    result.unwrap_or_else(|panic| {
+        Err(Error::usage(format!("the closure of {function:?} panicked: {}", panic_message(&*panic))))
+    })
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
+
+/// An error where the caller is inside a task: RDDs and contexts are the driver's.
+pub fn forbid_in_task() -> Result<()> {
+    IN_TASK.with_borrow(|task| match task {
+        None => Ok(()),
+        Some(_) => Err(Error::usage(
+            "It appears that you are attempting to run an action on an RDD from inside a transformation or a task. \
+             RDD actions can only be invoked by the driver; collect or broadcast the data first (SPARK-5063)",
+        )),
+    })
+}
+
+type Resolver = Box<dyn Fn(u32, Time) -> Result<()> + Send + Sync>;
+
+/// All closures of one context.
+#[derive(Default)]
+pub struct FunctionRegistry {
+    inner: Mutex<Inner>,
+    resolver: RwLock<Option<Resolver>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next_graph: u32,
+    next_driver: u64,
+    sealed: bool,
+    fingerprint: crc32fast::Hasher,
+    functions: HashMap<FunctionId, Weak<Function>>,
+    builtins: HashMap<u64, Arc<Function>>,
+}
+
+impl FunctionRegistry {
+    /// Registers a closure. The caller keeps it alive; the registry only finds it.
+    pub fn register(
+        self: &Arc<Self>,
+        name: &'static str,
+        call_site: CallSite,
+        output: &'static dyn Element,
+        operator: Arc<dyn Operator>,
+    ) -> Arc<Function> {
+        let mut inner = self.inner.lock();
+        let id = match SCOPE.get() {
+            Scope::Graph if !inner.sealed => {
+                inner.next_graph += 1;
+                let line = format!("{} {name} {call_site} {}\n", inner.next_graph, output.type_name());
+                inner.fingerprint.update(line.as_bytes());
+                FunctionId::Graph(inner.next_graph)
+            }
+            Scope::Planned { node, time } => {
+                let ordinal = NEXT_IN_SCOPE.replace(NEXT_IN_SCOPE.get() + 1);
+                FunctionId::Planned { node, time, ordinal }
+            }
+            Scope::Graph | Scope::Driver => {
+                inner.next_driver += 1;
+                FunctionId::Driver(inner.next_driver)
+            }
+        };
+        let function = Arc::new(Function { id, name, call_site, output, operator, registry: Arc::downgrade(self) });
+        inner.functions.insert(id, Arc::downgrade(&function));
+        function
+    }
+
+    /// The operator that `name` and `types` define, made at first need and kept.
+    #[track_caller]
+    pub fn builtin(
+        self: &Arc<Self>,
+        name: &'static str,
+        types: &str,
+        output: &'static dyn Element,
+        operator: impl FnOnce() -> Arc<dyn Operator>,
+    ) -> Arc<Function> {
+        let call_site = CallSite::here();
+        let key = stable_hash(&[name, types]);
+        let mut inner = self.inner.lock();
+        let function = inner.builtins.entry(key).or_insert_with(|| {
+            let id = FunctionId::Builtin(key);
+            Arc::new(Function { id, name, call_site, output, operator: operator(), registry: Weak::new() })
+        });
+        Arc::clone(function)
+    }
+
+    /// The closure behind an id that came from elsewhere.
+    pub fn lookup(&self, id: FunctionId) -> Result<Arc<Function>> {
+        if let Some(found) = self.find(id) {
+            return Ok(found);
+        }
+        if let (FunctionId::Planned { node, time, .. }, Some(resolve)) = (id, self.resolver.read().as_ref()) {
+            resolve(node, time)?;
+        }
+        self.find(id).ok_or_else(|| {
+            Error::usage(format!(
+                "function {id:?} is not registered in this process: driver and workers must run the same program"
+            ))
+        })
+    }
+
+    fn find(&self, id: FunctionId) -> Option<Arc<Function>> {
+        let inner = self.inner.lock();
+        match id {
+            FunctionId::Builtin(key) => inner.builtins.get(&key).cloned(),
+            _ => inner.functions.get(&id).and_then(Weak::upgrade),
+        }
+    }
+
+    /// Sets what plans a node's batch again when a closure made by that planning is asked for.
+    pub fn set_resolver(&self, resolver: impl Fn(u32, Time) -> Result<()> + Send + Sync + 'static) {
+        *self.resolver.write() = Some(Box::new(resolver));
+    }
+
+    /// The graph is complete: closures from here on belong to the driver, or to the planning of a batch.
+    pub fn seal(&self) {
+        self.inner.lock().sealed = true;
+    }
+
+    /// A number that is the same for the same graph: compared before plans are exchanged.
+    pub fn fingerprint(&self) -> u32 {
+        self.inner.lock().fingerprint.clone().finalize()
+    }
+}
+
+/// FNV-1a, which is the same in every process and on every machine.
+fn stable_hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Rows;
+
+    fn add(registry: &Arc<FunctionRegistry>, name: &'static str) -> Arc<Function> {
+        let operator = Arc::new(PerChunk(|chunk, out: &mut Emit<'_>| out(chunk)));
+        registry.register(name, CallSite::here(), Rows::<u32>::ELEMENT, operator)
+    }
+
+    #[test]
+    fn the_same_graph_has_the_same_ids_and_fingerprint() {
+        let (one, two) = (Arc::<FunctionRegistry>::default(), Arc::<FunctionRegistry>::default());
+        let (a, b) = (add(&one, "map"), add(&one, "filter"));
+        let (c, d) = (add(&two, "map"), add(&two, "filter"));
+        assert_eq!((a.id(), b.id()), (c.id(), d.id()));
+        assert_eq!(one.fingerprint(), two.fingerprint());
+        let _more = add(&two, "map");
+        assert_ne!(one.fingerprint(), two.fingerprint());
+    }
+
+    #[test]
+    fn ids_follow_their_scope_and_vanish_with_their_function() {
+        let registry = Arc::<FunctionRegistry>::default();
+        let time = Time::from_millis(7);
+        let planned = while_planning(3, time, || (add(&registry, "map"), add(&registry, "map")).1);
+        assert_eq!(planned.id(), FunctionId::Planned { node: 3, time, ordinal: 1 });
+        assert_eq!(on_driver(|| add(&registry, "map").id()), FunctionId::Driver(1));
+        assert!(registry.lookup(planned.id()).is_ok());
+        let id = planned.id();
+        drop(planned);
+        assert!(registry.lookup(id).is_err());
+        registry.seal();
+        assert_eq!(add(&registry, "map").id(), FunctionId::Driver(2));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_with_name_and_place() {
+        let registry = Arc::<FunctionRegistry>::default();
+        let function = add(&registry, "map");
+        let error = in_task::<()>(&function, || panic!("boom")).unwrap_err();
+        assert!(error.message().contains("map at") && error.message().contains("boom"), "{error}");
+        assert!(in_task(&function, forbid_in_task).is_err() && forbid_in_task().is_ok());
+    }
+}

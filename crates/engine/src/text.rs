@@ -1,0 +1,184 @@
+//! Bytes to lines: bounded in size, and honest about what isn't UTF-8.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
+
+use crate::chunk::text_schema;
+use crate::error::Result;
+
+/// The longest line that is kept, unless a reader is told otherwise: 16 MiB.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// What a decoder met that it could not take as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineFaults {
+    /// Lines that are not UTF-8: kept, each bad sequence replaced by U+FFFD.
+    pub invalid_utf8: u64,
+    /// Lines over the limit: skipped.
+    pub too_long: u64,
+}
+
+impl LineFaults {
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What happened, for people.
+    pub fn describe(&self, limit: usize) -> String {
+        let mut parts = Vec::new();
+        if self.invalid_utf8 > 0 {
+            parts.push(format!("{} lines are not UTF-8, bad bytes replaced by U+FFFD", self.invalid_utf8));
+        }
+        if self.too_long > 0 {
+            parts.push(format!("{} lines longer than {limit} bytes skipped", self.too_long));
+        }
+        parts.join("; ")
+    }
+}
+
+/// Cuts a stream of bytes into lines at `\n`; a `\r` before it belongs to the line end.
+///
+/// Holds at most one line under the limit, whatever arrives.
+pub struct LineDecoder {
+    limit: usize,
+    partial: Vec<u8>,
+    skipping: bool,
+    lines: StringBuilder,
+    count: usize,
+    faults: LineFaults,
+}
+
+impl LineDecoder {
+    /// A decoder that skips lines of more than `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        let (partial, lines) = (Vec::new(), StringBuilder::new());
+        Self { limit, partial, skipping: false, lines, count: 0, faults: LineFaults::default() }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (head, tail) = (&bytes[..end], &bytes[end + 1..]);
+            if self.partial.is_empty() && !self.skipping {
+                self.line(head);
+            } else {
+                self.extend(head);
+                self.end_line();
+            }
+            bytes = tail;
+        }
+        self.extend(bytes);
+    }
+
+    /// The input has ended; what stands after the last `\n` is a line too.
+    pub fn finish(&mut self) {
+        if self.in_line() {
+            self.end_line();
+        }
+    }
+
+    /// The number of complete lines since the last [`LineDecoder::take`].
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no complete line.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a line has begun and not ended.
+    pub fn in_line(&self) -> bool {
+        !self.partial.is_empty() || self.skipping
+    }
+
+    /// The complete lines so far, as a batch.
+    pub fn take(&mut self) -> Result<RecordBatch> {
+        self.count = 0;
+        Ok(RecordBatch::try_new(text_schema(), vec![Arc::new(self.lines.finish()) as ArrayRef])?)
+    }
+
+    /// The faults since this was last asked.
+    pub fn take_faults(&mut self) -> LineFaults {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        if self.skipping {
+            return;
+        }
+        // One more for a `\r` that will turn out to belong to the line end.
+        if self.partial.len() + bytes.len() > self.limit + 1 {
+            self.skipping = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.skipping) {
+            self.faults.too_long += 1;
+        } else {
+            let mut line = std::mem::take(&mut self.partial);
+            self.line(&line);
+            line.clear();
+            self.partial = line;
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8]) {
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        if bytes.len() > self.limit {
+            self.faults.too_long += 1;
+            return;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(line) => self.lines.append_value(line),
+            Err(_) => {
+                self.faults.invalid_utf8 += 1;
+                self.lines.append_value(String::from_utf8_lossy(bytes));
+            }
+        }
+        self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::column;
+    use arrow::array::StringArray;
+
+    fn decode(pieces: &[&[u8]], limit: usize) -> (Vec<String>, LineFaults) {
+        let mut decoder = LineDecoder::new(limit);
+        pieces.iter().for_each(|piece| decoder.feed(piece));
+        decoder.finish();
+        let batch = decoder.take().unwrap();
+        let lines = column::<StringArray>(&batch, 0).unwrap().iter().flatten().map(str::to_string).collect();
+        (lines, decoder.take_faults())
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_how_the_bytes_arrive() {
+        type Case = (&'static [u8], usize, &'static [&'static str], u64, u64);
+        let cases: [Case; 7] = [
+            (b"", 9, &[], 0, 0),
+            (b"a\nb\r\n\nc", 9, &["a", "b", "", "c"], 0, 0),
+            (b"a\rb\n", 9, &["a\rb"], 0, 0),
+            (b"12345\n123456\n7\n", 5, &["12345", "7"], 0, 1),
+            (b"12345\r\n123456\r\n7", 5, &["12345", "7"], 0, 1),
+            (b"ok\n\xff\xfe!\n", 9, &["ok", "\u{fffd}\u{fffd}!"], 1, 0),
+            (b"1234567890123", 5, &[], 0, 1),
+        ];
+        for (bytes, limit, lines, invalid_utf8, too_long) in cases {
+            let faults = LineFaults { invalid_utf8, too_long };
+            let expected = (lines.iter().map(|line| line.to_string()).collect(), faults);
+            assert_eq!(decode(&[bytes], limit), expected, "{bytes:?}");
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(decode(&single, limit), expected, "{bytes:?} byte by byte");
+        }
+    }
+}

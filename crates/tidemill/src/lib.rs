@@ -1,0 +1,1 @@
+//! Tidemill: Spark Streaming, built in Rust.
