@@ -3,13 +3,13 @@
 mod accumulator;
 mod action;
 mod broadcast;
-mod create;
+pub(crate) mod create;
 mod numeric;
 mod order;
-mod pair;
+pub(crate) mod pair;
 mod sample;
 mod save;
-mod text;
+pub(crate) mod text;
 mod zip;
 
 use std::marker::PhantomData;
@@ -22,9 +22,11 @@ use tidemill_engine::error::{Error, Result};
 pub use accumulator::Accumulator;
 pub use broadcast::Broadcast;
 pub use numeric::{Histogram, StatCounter};
+pub(crate) use pair::join;
 pub use pair::{PairWith, Side};
 pub use save::Codec;
 pub use text::TextRdd;
+pub(crate) use text::text_beneath;
 
 use crate::context::SparkContext;
 use crate::dataset::{Dataset, Transform, failed};

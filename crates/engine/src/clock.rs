@@ -40,9 +40,20 @@ impl Waker {
         *self.0.0.lock()
     }
 
+    /// Waits until woken.
+    pub fn wait(&self) {
+        let mut awake = self.0.0.lock();
+        while !*awake {
+            self.0.1.wait(&mut awake);
+        }
+    }
+
     /// Sleeps for `timeout` of real time or until woken; true when woken.
     pub fn sleep(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let Some(deadline) = Instant::now().checked_add(timeout) else {
+            self.wait();
+            return true;
+        };
         let mut awake = self.0.0.lock();
         while !*awake && !self.0.1.wait_until(&mut awake, deadline).timed_out() {}
         *awake

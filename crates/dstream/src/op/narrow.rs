@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, StringArray};
-use tidemill_engine::chunk::{CHUNK_ROWS, Chunk, Data, Rows, column, decode_rows, encode_rows};
+use tidemill_engine::chunk::{CHUNK_ROWS, Chunk, Data, Rows, binary_column, column, decode_rows, encode_rows};
 use tidemill_engine::error::Result;
 use tidemill_engine::function::{Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, PerChunk, TaskInfo};
 use tidemill_engine::lineage::Values;
@@ -318,6 +318,17 @@ pub fn text_to_strings(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
         })) as Arc<dyn Operator>
     };
     functions.builtin("text", "String", Rows::<String>::ELEMENT, operator)
+}
+
+/// Records of bytes to a `Vec<u8>` each.
+pub fn records_to_bytes(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
+    let operator = || {
+        Arc::new(PerChunk(|chunk: Chunk, out: &mut Emit<'_>| {
+            let batch = chunk.take::<RecordBatch>()?;
+            out(Chunk::of(binary_column(&batch, 0)?.iter().flatten().map(<[u8]>::to_vec).collect::<Vec<Vec<u8>>>()))
+        })) as Arc<dyn Operator>
+    };
+    functions.builtin("records", "", Rows::<Vec<u8>>::ELEMENT, operator)
 }
 
 /// A collection of the driver's, cut into partitions.

@@ -6,7 +6,7 @@ use arrow::array::{Array, RecordBatch, StringArray, StringBuilder};
 use foldhash::fast::FixedState;
 use tidemill_engine::chunk::{ArrowBatches, Chunk, Data, column, text_schema};
 use tidemill_engine::error::Result;
-use tidemill_engine::function::{Emit, Flow, Operator, OperatorTask, PerChunk, TaskInfo};
+use tidemill_engine::function::{Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, PerChunk, TaskInfo};
 
 use crate::context::SparkContext;
 use crate::dataset::{Transform, one, register};
@@ -190,6 +190,12 @@ pub fn reduce_by_key<V: Data>(
     // Each key stands once in a partition by now: another combine before the shuffle would find nothing.
     let global = combine_by_key::<String, V, V>(sc, name, combiner, partitioning, false);
     Transform::new(name, move |inputs| global.apply(&[one(inputs)?.op(&local)]))
+}
+
+/// The beginning of a plan that traveled with text of the driver's: batches as they are.
+pub fn decode_batches(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
+    let operator = || Arc::new(PerChunk(|chunk: Chunk, out: &mut Emit<'_>| out(chunk))) as Arc<dyn Operator>;
+    functions.builtin("decode_text", "", &ArrowBatches, operator)
 }
 
 /// Strings to text, for those who have strings and want text.

@@ -14,7 +14,7 @@ use tidemill_engine::operator::text_scan::{FileForm, FileSplit, TextScanExec, is
 use super::Rdd;
 use crate::context::SparkContext;
 use crate::dataset::{Dataset, failed};
-use crate::op::narrow::{Collection, text_to_strings};
+use crate::op::narrow::{Collection, records_to_bytes, text_to_strings};
 use crate::op::partition::union;
 
 impl SparkContext {
@@ -98,7 +98,12 @@ impl SparkContext {
 
     /// The records of `length` bytes each of the files that `path` names.
     pub fn binary_records(&self, path: &str, length: usize) -> Rdd<Vec<u8>> {
-        let data = find_files(path).and_then(|files| records_dataset(self, whole_splits(files), length));
+        let data = find_files(path).and_then(|files| {
+            if length == 0 {
+                return Err(Error::usage("the record length must be greater than 0"));
+            }
+            Ok(scan(whole_splits(files), FileForm::Records(length)).op(&records_to_bytes(self.functions())))
+        });
         Rdd::from_dataset(self, data.unwrap_or_else(|error| failed(self, error)))
     }
 }
@@ -129,21 +134,6 @@ fn text_dataset(sc: &SparkContext, path: &str, min_partitions: usize) -> Result<
 /// The lines of file splits, a list of them for each partition, as strings.
 pub(crate) fn lines_dataset(sc: &SparkContext, splits: Vec<Vec<FileSplit>>) -> Dataset {
     scan(splits, FileForm::Lines).op(&text_to_strings(sc.functions()))
-}
-
-/// The records of file splits.
-pub(crate) fn records_dataset(sc: &SparkContext, splits: Vec<Vec<FileSplit>>, length: usize) -> Result<Dataset> {
-    if length == 0 {
-        return Err(Error::usage("the record length must be greater than 0"));
-    }
-    let operator = || {
-        Arc::new(PerChunk(|chunk: Chunk, out: &mut Emit<'_>| {
-            let batch = chunk.take::<RecordBatch>()?;
-            out(Chunk::of(binary_column(&batch, 0)?.iter().flatten().map(<[u8]>::to_vec).collect::<Vec<Vec<u8>>>()))
-        })) as Arc<dyn Operator>
-    };
-    let decode = sc.functions().builtin("records", "", Rows::<Vec<u8>>::ELEMENT, operator);
-    Ok(scan(splits, FileForm::Records(length)).op(&decode))
 }
 
 fn whole_splits(files: Vec<FileSplit>) -> Vec<Vec<FileSplit>> {

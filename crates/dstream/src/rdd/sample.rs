@@ -36,7 +36,7 @@ impl<T: Data> Rdd<T> {
     /// A sample: each row with probability `fraction`, or with replacement `fraction` times on average.
     #[track_caller]
     pub fn sample(&self, with_replacement: bool, fraction: f64, seed: u64) -> Rdd<T> {
-        if !(fraction >= 0.0) || (!with_replacement && fraction > 1.0) {
+        if fraction.is_nan() || fraction < 0.0 || (!with_replacement && fraction > 1.0) {
             let error =
                 Error::usage(format!("fraction {fraction} must be at least 0, and at most 1 without replacement"));
             return Rdd::from_dataset(self.context(), failed(self.context(), error));
@@ -58,7 +58,7 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn random_split(&self, weights: &[f64], seed: u64) -> Result<Vec<Rdd<T>>> {
         let sum: f64 = weights.iter().sum();
-        if weights.iter().any(|weight| !(*weight >= 0.0)) || !(sum > 0.0) {
+        if weights.iter().any(|weight| weight.is_nan() || *weight < 0.0) || sum.is_nan() || sum <= 0.0 {
             return Err(Error::usage("weights must be at least 0, and their sum greater than 0"));
         }
         let mut low = 0.0;

@@ -1,0 +1,115 @@
+//! What both word counts share: batches are counted, reported, and ended by their number or by Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidemill::prelude::*;
+
+use crate::report::{Format, Report};
+
+/// Options of every counting command.
+#[derive(clap::Args, Clone)]
+pub struct CountOptions {
+    /// Time between batches, in milliseconds.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_ms: u32,
+    /// Stop after this many batches; without it, at Ctrl-C.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub batches: Option<u64>,
+    /// What is printed: text for people, or a JSON object for each batch.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Why the command ends.
+enum End {
+    Enough,
+    Interrupted,
+    Output(std::io::Error),
+}
+
+type Counts = Arc<Mutex<BTreeMap<Time, Vec<(String, u64)>>>>;
+
+/// Runs a word count: `count` makes the stream of counts, on a context with the batch interval of `options`.
+pub fn run(
+    options: &CountOptions,
+    count: impl FnOnce(&StreamingContext) -> Result<DStream<(String, u64)>>,
+) -> Result<()> {
+    let sc = SparkContext::new("local[*]", "tidemill")?;
+    let ssc = StreamingContext::new(&sc, Duration::from_millis(u64::from(options.batch_ms)))?;
+    let counts = Counts::default();
+    let collected = Arc::clone(&counts);
+    count(&ssc)?.foreach_rdd_with_time(move |rdd, time| {
+        let rows = rdd.collect()?;
+        collected.lock().unwrap_or_else(PoisonError::into_inner).insert(time, rows);
+        Ok(())
+    })?;
+    let (sender, end) = channel();
+    let interrupted = sender.clone();
+    ctrlc::set_handler(move || drop(interrupted.send(End::Interrupted)))
+        .map_err(|error| Error::retry("can't listen for Ctrl-C").with_source(error))?;
+    ssc.add_streaming_listener(Arc::new(Reporter {
+        report: Report::new(options.format),
+        left: Mutex::new(options.batches),
+        counts,
+        end: Mutex::new(sender),
+    }));
+    ssc.start()?;
+    let ended = loop {
+        match end.recv_timeout(Duration::from_millis(200)) {
+            Ok(ended) => break ended,
+            // A stream that fails ends the command.
+            Err(_) => drop(ssc.await_termination_or_timeout(Duration::ZERO)?),
+        }
+    };
+    ssc.stop_with(true, false)?;
+    match ended {
+        End::Enough | End::Interrupted => Ok(()),
+        End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        End::Output(error) => Err(Error::retry("can't write to the standard output").with_source(error)),
+    }
+}
+
+struct Reporter {
+    report: Report,
+    left: Mutex<Option<u64>>,
+    counts: Counts,
+    end: Mutex<Sender<End>>,
+}
+
+impl Reporter {
+    fn end(&self, end: End) {
+        // Nobody waits any more when the command has ended already.
+        let _ = self.end.lock().unwrap_or_else(PoisonError::into_inner).send(end);
+    }
+}
+
+impl StreamingListener for Reporter {
+    fn on_event(&self, event: &StreamingEvent) {
+        match event {
+            StreamingEvent::BatchCompleted(info) => {
+                let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&info.batch_time);
+                let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+                if *left == Some(0) {
+                    return;
+                }
+                if let Err(error) = self.report.batch(info, counts.unwrap_or_default()) {
+                    return self.end(End::Output(error));
+                }
+                if let Some(left) = left.as_mut() {
+                    *left -= 1;
+                    if *left == 0 {
+                        self.end(End::Enough);
+                    }
+                }
+            }
+            StreamingEvent::ReceiverError(info) => {
+                let error = info.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                eprintln!("{}: {}{error}", info.name, info.last_error_message.as_deref().unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+}

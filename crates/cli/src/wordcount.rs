@@ -1,0 +1,27 @@
+//! `tidemill wordcount`: the words of a text server, batch by batch.
+
+use tidemill::prelude::*;
+
+use crate::count::{CountOptions, run};
+
+/// The options of `wordcount`.
+#[derive(clap::Args)]
+pub struct WordCount {
+    /// The text server's host. Try one of your own: nc -lk 9999
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// The text server's port.
+    #[arg(long)]
+    port: u16,
+    #[command(flatten)]
+    options: CountOptions,
+}
+
+impl WordCount {
+    /// Runs it.
+    pub fn run(&self) -> Result<()> {
+        run(&self.options, |ssc| {
+            Ok(ssc.socket_text_stream(&self.host, self.port)?.text().split_words().count_by_value())
+        })
+    }
+}

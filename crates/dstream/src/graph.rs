@@ -1,0 +1,231 @@
+//! The graph of a streaming program, and the planner that it is: from a batch to the jobs of its output operations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidemill_engine::batch::{Batch, BatchId, StreamId};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::function::CallSite;
+use tidemill_engine::planner::{BatchPlanner, Job, JobSet};
+use tidemill_engine::source::Source;
+use tidemill_engine::time::Time;
+
+use crate::context::SparkContext;
+use crate::dataset::{Dataset, failed};
+use crate::node::{Compute, Planning, StreamNode};
+
+/// What happens with a data set of an output operation.
+pub type OutputBody = Arc<dyn Fn(Dataset, Time) -> Result<()> + Send + Sync>;
+
+/// An output operation.
+pub struct OutputOp {
+    /// What it does: `print`.
+    pub name: &'static str,
+    /// Where the program defines it.
+    pub call_site: CallSite,
+    /// The stream whose batches it gets.
+    pub node: Arc<StreamNode>,
+    /// What it does with a batch.
+    pub body: OutputBody,
+}
+
+/// An input stream.
+#[derive(Clone)]
+pub struct InputStream {
+    /// Its number.
+    pub stream: StreamId,
+    /// Its node.
+    pub node: Arc<StreamNode>,
+    /// Where its data comes from.
+    pub source: Arc<dyn Source>,
+}
+
+/// Planned again to learn functions: the data sets are kept so that the functions live, by node and time.
+type Learned = BTreeMap<(Time, u32), Option<Dataset>>;
+
+/// How many (node, time) plannings a worker keeps.
+const LEARNED: usize = 256;
+
+/// The graph.
+pub struct DStreamGraph {
+    sc: SparkContext,
+    next_node: AtomicU32,
+    nodes: Mutex<BTreeMap<u32, Arc<StreamNode>>>,
+    inputs: Mutex<Vec<InputStream>>,
+    outputs: Mutex<Vec<Arc<OutputOp>>>,
+    remember: Mutex<Option<Duration>>,
+    zero: Mutex<Option<Time>>,
+    learned: Mutex<Learned>,
+    unpersist: bool,
+}
+
+impl DStreamGraph {
+    /// An empty graph.
+    pub fn new(sc: &SparkContext) -> Result<Arc<Self>> {
+        let unpersist = sc.conf().get_parsed("spark.streaming.unpersist", true)?;
+        let graph = Arc::new(Self {
+            sc: sc.clone(),
+            next_node: AtomicU32::new(1),
+            nodes: Mutex::default(),
+            inputs: Mutex::default(),
+            outputs: Mutex::default(),
+            remember: Mutex::default(),
+            zero: Mutex::default(),
+            learned: Mutex::default(),
+            unpersist,
+        });
+        let weak = Arc::downgrade(&graph);
+        sc.functions().set_resolver(move |node, time| weak.upgrade().map_or(Ok(()), |graph| graph.learn(node, time)));
+        Ok(graph)
+    }
+
+    /// Adds a node.
+    pub fn add_node(
+        &self,
+        name: &'static str,
+        slide: Duration,
+        parents: Vec<Arc<StreamNode>>,
+        compute: impl Compute + 'static,
+    ) -> Arc<StreamNode> {
+        let node = StreamNode::new(self.next_node.fetch_add(1, Ordering::Relaxed), name, slide, parents, compute);
+        self.nodes.lock().insert(node.id, Arc::clone(&node));
+        node
+    }
+
+    /// Adds an input stream over a source.
+    pub fn add_input(
+        &self,
+        name: &'static str,
+        slide: Duration,
+        source: Arc<dyn Source>,
+        compute: impl FnOnce(StreamId) -> Box<dyn Compute>,
+    ) -> Arc<StreamNode> {
+        let mut inputs = self.inputs.lock();
+        let stream = StreamId(inputs.len() as u32);
+        let node = self.add_node(name, slide, Vec::new(), Boxed(compute(stream)));
+        inputs.push(InputStream { stream, node: Arc::clone(&node), source });
+        node
+    }
+
+    /// The number that the next input stream will have.
+    pub fn next_stream(&self) -> StreamId {
+        StreamId(self.inputs.lock().len() as u32)
+    }
+
+    /// Adds an output operation.
+    pub fn add_output(&self, op: OutputOp) {
+        self.outputs.lock().push(Arc::new(op));
+    }
+
+    /// The input streams.
+    pub fn inputs(&self) -> Vec<InputStream> {
+        self.inputs.lock().clone()
+    }
+
+    /// Keeps all data sets at least this long.
+    pub fn set_remember(&self, duration: Duration) -> Result<()> {
+        let mut remember = self.remember.lock();
+        if let Some(already) = *remember {
+            return Err(Error::usage(format!(
+                "Remember duration already set as {} ms. Cannot set it again.",
+                already.as_millis()
+            )));
+        }
+        *remember = Some(duration);
+        Ok(())
+    }
+
+    /// Checks that there is something to do.
+    pub fn validate(&self) -> Result<()> {
+        if self.outputs.lock().is_empty() {
+            return Err(Error::usage("requirement failed: No output operations registered, so nothing to execute"));
+        }
+        Ok(())
+    }
+
+    /// The graph is complete; batches come after `zero`.
+    pub fn start(&self, zero: Time) {
+        *self.zero.lock() = Some(zero);
+        let remember = self.remember.lock().unwrap_or_default();
+        self.outputs.lock().iter().for_each(|output| output.node.remember(remember));
+        self.inputs.lock().iter().for_each(|input| input.node.remember(remember));
+        self.sc.functions().seal();
+    }
+
+    /// Whether batches have begun.
+    pub fn zero(&self) -> Option<Time> {
+        *self.zero.lock()
+    }
+
+    fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
+        let zero = self.zero.lock().unwrap_or_default();
+        Planning { sc: &self.sc, zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
+    }
+
+    /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
+    pub fn compute_past(&self, node: &StreamNode, time: Time) -> Result<Option<Dataset>> {
+        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        node.get_or_compute(time, &Planning { past: true, ..self.planning(&batch) })
+    }
+
+    /// Plans one node's batch again, on stand-ins for its parents, to register the closures that this makes.
+    fn learn(&self, node: u32, time: Time) -> Result<()> {
+        if self.learned.lock().contains_key(&(time, node)) {
+            return Ok(());
+        }
+        let found = self.nodes.lock().get(&node).cloned();
+        let found = found.ok_or_else(|| Error::usage(format!("the graph of this process has no node {node}")))?;
+        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        let stand_in =
+            failed(&self.sc, Error::usage("this data set stands in for another while functions are learned"));
+        let planning = Planning { stand_in: Some(stand_in), ..self.planning(&batch) };
+        let data = found.compute_afresh(time, &planning)?;
+        let mut learned = self.learned.lock();
+        learned.insert((time, node), data);
+        while learned.len() > LEARNED {
+            learned.pop_first();
+        }
+        Ok(())
+    }
+}
+
+struct Boxed(Box<dyn Compute>);
+
+impl Compute for Boxed {
+    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        self.0.compute(node, time, planning)
+    }
+}
+
+impl BatchPlanner for DStreamGraph {
+    fn plan(&self, batch: &Batch) -> Result<JobSet> {
+        let planning = self.planning(batch);
+        // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
+        for input in self.inputs.lock().iter() {
+            input.node.get_or_compute(batch.time, &planning)?;
+        }
+        let outputs = self.outputs.lock().clone();
+        let mut jobs = Vec::with_capacity(outputs.len());
+        for (id, output) in outputs.into_iter().enumerate() {
+            let place = || format!("{} at {}", output.name, output.call_site);
+            let Some(data) =
+                output.node.get_or_compute(batch.time, &planning).map_err(|error| error.context(place()))?
+            else {
+                continue;
+            };
+            let (name, description, time) = (output.name.to_string(), output.call_site.to_string(), batch.time);
+            jobs.push(Job { output_op: id, name, description, run: Box::new(move || (output.body)(data, time)) });
+        }
+        Ok(JobSet { jobs, inputs: planning.inputs.into_inner() })
+    }
+
+    fn completed(&self, batch: &Batch) {
+        let mut nodes = BTreeMap::new();
+        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
+        self.inputs.lock().iter().for_each(|input| input.node.walk(&mut nodes));
+        nodes.values().for_each(|node| node.forget(batch.time, self.unpersist));
+    }
+}

@@ -1,0 +1,177 @@
+//! `Receiver<T>`: your own way of taking data in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidemill_engine::chunk::{CHUNK_ROWS, Chunk, Data};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::source::block::Block;
+
+use super::supervisor::{Buffer, Control, Supervisor};
+use crate::op::narrow::decode_values;
+use crate::stream::DStream;
+use crate::streaming_context::StreamingContext;
+
+/// Takes data in from outside and stores it.
+///
+/// `on_start` runs on a thread of its own, once for each start; it may do its work there, or start threads and return. It
+/// ends when [`ReceiverContext::is_stopped`] says so; what it stores after that is refused.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
+///
+/// /// Counts up.
+/// struct Counter;
+///
+/// impl Receiver<u64> for Counter {
+///     fn on_start(&self, context: &ReceiverContext<u64>) {
+///         for n in 0.. {
+///             if context.store(n).is_err() || context.sleep(Duration::from_millis(10)) {
+///                 return;
+///             }
+///         }
+///     }
+/// }
+/// ```
+pub trait Receiver<T: Data>: Send + Sync + 'static {
+    /// Begins to receive.
+    fn on_start(&self, context: &ReceiverContext<T>);
+
+    /// Frees what `on_start` took; called once after each start.
+    fn on_stop(&self) {}
+
+    /// Its name, for people.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or("Receiver").to_string()
+    }
+}
+
+/// What a receiver works with. Cheap to clone, for threads that it starts.
+pub struct ReceiverContext<T> {
+    rows: Arc<Mutex<Vec<T>>>,
+    control: Control,
+}
+
+impl<T> Clone for ReceiverContext<T> {
+    fn clone(&self) -> Self {
+        Self { rows: Arc::clone(&self.rows), control: self.control.clone() }
+    }
+}
+
+impl<T: Data> ReceiverContext<T> {
+    /// Stores one row; it joins others in a block. Waits where the rate is limited.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    pub fn store(&self, row: T) -> Result<()> {
+        self.control.may_store(1)?;
+        let full = {
+            let mut rows = self.rows.lock();
+            // Asked again under the lock, which the last flush takes after the stop: no row is taken and then lost.
+            if self.is_stopped() {
+                return Err(stopped());
+            }
+            rows.push(row);
+            self.control.block_is_due(rows.len())
+        };
+        if full {
+            self.control.flush();
+        }
+        Ok(())
+    }
+
+    /// Stores rows as a block of their own, and returns when they are stored: what a reliable source may then acknowledge.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    pub fn store_many(&self, rows: Vec<T>) -> Result<()> {
+        self.control.may_store(rows.len())?;
+        // Rows that were stored one by one before stay before.
+        self.control.flush();
+        self.control.add_block(block_of(rows));
+        Ok(())
+    }
+
+    /// Tells listeners and the log of an error; the receiver goes on.
+    pub fn report_error(&self, message: &str, error: Option<&dyn std::error::Error>) {
+        self.control.report_error(message, error.map(ToString::to_string));
+    }
+
+    /// Stops the receiver and starts it again after `spark.streaming.receiverRestartDelay`. Returns at once.
+    pub fn restart(&self, message: &str, error: Option<&dyn std::error::Error>) {
+        self.control.restart(message, error.map(ToString::to_string), None);
+    }
+
+    /// [`ReceiverContext::restart`] after a delay of the receiver's own.
+    pub fn restart_after(&self, message: &str, error: Option<&dyn std::error::Error>, delay: Duration) {
+        self.control.restart(message, error.map(ToString::to_string), Some(delay));
+    }
+
+    /// Stops the receiver for good.
+    pub fn stop(&self, message: &str) {
+        self.control.stop_for_good(message);
+    }
+
+    /// Whether it was stopped, or is to be started again.
+    pub fn is_stopped(&self) -> bool {
+        self.control.is_stopped()
+    }
+
+    /// Sleeps; true if it was stopped meanwhile.
+    pub fn sleep(&self, duration: Duration) -> bool {
+        self.control.sleep(duration)
+    }
+
+    /// The number of the stream that it feeds.
+    pub fn stream_id(&self) -> u32 {
+        self.control.stream_id()
+    }
+}
+
+fn block_of<T: Data>(rows: Vec<T>) -> Block {
+    let count = rows.len() as u64;
+    let mut chunks = Vec::with_capacity(rows.len().div_ceil(CHUNK_ROWS));
+    let mut rows = rows.into_iter();
+    loop {
+        let chunk: Vec<T> = rows.by_ref().take(CHUNK_ROWS).collect();
+        if chunk.is_empty() {
+            return Block::new(chunks, count);
+        }
+        chunks.push(Chunk::of(chunk));
+    }
+}
+
+struct RowBuffer<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T: Data> Buffer for RowBuffer<T> {
+    fn take(&self) -> Result<Option<Block>> {
+        let rows = std::mem::take(&mut *self.0.lock());
+        Ok((!rows.is_empty()).then(|| block_of(rows)))
+    }
+}
+
+impl StreamingContext {
+    /// The rows that a receiver stores; a partition for each block.
+    pub fn receiver_stream<T: Data>(&self, receiver: impl Receiver<T>) -> Result<DStream<T>> {
+        self.check_may_add()?;
+        let rows = Arc::new(Mutex::new(Vec::new()));
+        let (name, receiver) = (receiver.name(), Arc::new(receiver));
+        let (ended, stored) = (Arc::clone(&receiver), Arc::clone(&rows));
+        let supervisor = Supervisor::new(
+            self,
+            name,
+            RowBuffer(rows),
+            move |control| receiver.on_start(&ReceiverContext { rows: Arc::clone(&stored), control: control.clone() }),
+            move || ended.on_stop(),
+        )?;
+        let decoder = decode_values::<T>(self.spark_context().functions());
+        self.source_stream("receiver", supervisor.into_source(decoder), |data| data)
+    }
+}
+
+/// The error of storing after the end.
+pub(super) fn stopped() -> Error {
+    Error::usage("Cannot add data as BlockGenerator has not been started or has been stopped")
+}

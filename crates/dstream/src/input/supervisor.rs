@@ -1,0 +1,291 @@
+//! Runs a receiver: starts it, starts it again when it asks, cuts what it stores into blocks, and tells of it.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidemill_engine::batch::StreamId;
+use tidemill_engine::clock::{Clock, Waker};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::function::{Function, panic_message};
+use tidemill_engine::listener::{ListenerBus, ReceiverInfo, StreamingEvent};
+use tidemill_engine::rate::RateLimiter;
+use tidemill_engine::source::Source;
+use tidemill_engine::source::block::{Block, BlockQueue, BlockSource, Feeder};
+
+use super::receiver::stopped;
+use crate::streaming_context::StreamingContext;
+
+/// Where rows wait to become a block.
+pub trait Buffer: Send + Sync + 'static {
+    /// The rows so far, as a block; the buffer is empty after.
+    fn take(&self) -> Result<Option<Block>>;
+}
+
+type Start = Box<dyn Fn(&Control) + Send + Sync>;
+type Stop = Box<dyn Fn() + Send + Sync>;
+
+/// The supervisor of one receiver.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    start: Arc<Start>,
+    stop: Arc<Stop>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    stream: StreamId,
+    name: String,
+    buffer: Box<dyn Buffer>,
+    /// Keeps blocks in the order in which their rows were stored.
+    flushing: Mutex<()>,
+    blocks: Arc<BlockQueue>,
+    limiter: Arc<RateLimiter>,
+    block_interval: Duration,
+    restart_delay: Duration,
+    /// The stream ends: no further start.
+    ended: Waker,
+    /// The start that is current.
+    current: Mutex<Option<Control>>,
+    clock: Mutex<Arc<dyn Clock>>,
+    bus: Arc<ListenerBus>,
+    context: StreamingContext,
+    info: Mutex<ReceiverInfo>,
+    block_began: Mutex<Duration>,
+}
+
+/// One start of a receiver, as the receiver sees it.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+    run: Waker,
+    request: Arc<Mutex<Option<Request>>>,
+}
+
+/// What a receiver asked for.
+enum Request {
+    Restart { message: String, error: Option<String>, delay: Option<Duration> },
+    Stop { message: String },
+}
+
+impl Supervisor {
+    /// Supervises what `start` and `stop` are.
+    pub fn new(
+        context: &StreamingContext,
+        name: impl Into<String>,
+        buffer: impl Buffer,
+        start: impl Fn(&Control) + Send + Sync + 'static,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let conf = context.spark_context().conf();
+        let (ms, name, stream) = (Duration::from_millis(1), name.into(), context.graph().next_stream());
+        let max_rate = conf.get_parsed("spark.streaming.receiver.maxRate", f64::INFINITY)?;
+        let initial = conf.get_parsed("spark.streaming.backpressure.initialRate", max_rate)?;
+        let backpressure = conf.get_parsed("spark.streaming.backpressure.enabled", false)?;
+        let info = ReceiverInfo { stream, name: name.clone(), location: "localhost".into(), ..ReceiverInfo::default() };
+        let shared = Shared {
+            stream,
+            name,
+            buffer: Box::new(buffer),
+            flushing: Mutex::default(),
+            blocks: Arc::default(),
+            limiter: Arc::new(RateLimiter::new(if backpressure { initial } else { max_rate }, max_rate)),
+            block_interval: conf.get_duration("spark.streaming.blockInterval", ms, Duration::from_millis(200))?,
+            restart_delay: conf.get_duration("spark.streaming.receiverRestartDelay", ms, Duration::from_secs(2))?,
+            ended: Waker::default(),
+            current: Mutex::default(),
+            clock: Mutex::new(context.clock()),
+            bus: Arc::clone(context.bus()),
+            context: context.clone(),
+            info: Mutex::new(info),
+            block_began: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            start: Arc::new(Box::new(start)),
+            stop: Arc::new(Box::new(stop)),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// The source that the receiver feeds. `decoder` makes chunks of encoded rows, where a batch travels.
+    pub fn into_source(self, decoder: Arc<Function>) -> Arc<dyn Source> {
+        let (name, blocks) = (self.shared.name.clone(), Arc::clone(&self.shared.blocks));
+        let limiter = Arc::clone(&self.shared.limiter);
+        Arc::new(BlockSource::new(name, decoder, blocks, limiter, Box::new(self)))
+    }
+}
+
+impl Feeder for Supervisor {
+    fn start(&self) -> Result<()> {
+        *self.shared.clock.lock() = self.shared.context.clock();
+        let (shared, start, stop) = (Arc::clone(&self.shared), Arc::clone(&self.start), Arc::clone(&self.stop));
+        let thread = std::thread::Builder::new()
+            .name(format!("tidemill-receiver-{}", self.shared.stream))
+            .spawn(move || shared.supervise(&start, &stop))
+            .map_err(|error| Error::retry("a receiver's thread can't be started").with_source(error))?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    fn flush(&self) {
+        self.shared.flush();
+    }
+
+    fn stop(&self) {
+        self.shared.ended.wake();
+        if let Some(control) = self.shared.current.lock().as_ref() {
+            control.run.wake();
+        }
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        self.shared.flush();
+    }
+}
+
+impl Shared {
+    fn supervise(self: &Arc<Self>, start: &Arc<Start>, stop: &Stop) {
+        loop {
+            let control = Control { shared: Arc::clone(self), run: Waker::default(), request: Arc::default() };
+            *self.current.lock() = Some(control.clone());
+            // Only after that: a stop from here on wakes this run.
+            if self.ended.is_awake() {
+                return;
+            }
+            self.tell(StreamingEvent::ReceiverStarted, |info| info.active = true);
+            let (run, body) = (control.clone(), Arc::clone(start));
+            let name = format!("tidemill-receive-{}", self.stream);
+            let spawned = std::thread::Builder::new().name(name).spawn(move || {
+                let body = std::panic::AssertUnwindSafe(|| body(&run));
+                if let Err(panic) = std::panic::catch_unwind(body) {
+                    run.restart("the receiver panicked", Some(panic_message(&*panic).to_string()), None);
+                }
+            });
+            if let Err(error) = spawned {
+                control.restart("the receiver's thread can't be started", Some(error.to_string()), None);
+            }
+            // The receiver's own threads are not waited for: one that never looks up must not hold up the stop, and what it
+            // stores after this is refused.
+            control.run.wait();
+            let request = control.request.lock().take();
+            stop();
+            self.flush();
+            match request {
+                None => break,
+                Some(Request::Stop { message }) => {
+                    tracing::info!(receiver = self.name, message, "the receiver has stopped for good");
+                    self.info.lock().last_error_message = Some(message);
+                    break;
+                }
+                Some(Request::Restart { message, error, delay }) => {
+                    let delay = delay.unwrap_or(self.restart_delay);
+                    tracing::warn!(receiver = self.name, message, error, ?delay, "restarting the receiver");
+                    self.complain(
+                        &format!("Restarting receiver with delay {} ms: {message}", delay.as_millis()),
+                        error,
+                    );
+                    self.tell(StreamingEvent::ReceiverStopped, |info| info.active = false);
+                    if self.ended.sleep(delay) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.tell(StreamingEvent::ReceiverStopped, |info| info.active = false);
+    }
+
+    fn tell(&self, event: fn(ReceiverInfo) -> StreamingEvent, change: impl FnOnce(&mut ReceiverInfo)) {
+        let info = {
+            let mut info = self.info.lock();
+            change(&mut info);
+            info.clone()
+        };
+        self.bus.post(event(info));
+    }
+
+    fn complain(&self, message: &str, error: Option<String>) {
+        let now = self.clock.lock().now();
+        self.tell(StreamingEvent::ReceiverError, |info| {
+            info.last_error_message = Some(message.to_string());
+            info.last_error = error;
+            info.last_error_time = Some(now);
+        });
+    }
+
+    fn flush(&self) {
+        let _order = self.flushing.lock();
+        match self.buffer.take() {
+            Ok(Some(block)) => self.blocks.add(block),
+            Ok(None) => {}
+            Err(error) => self.complain("rows that were received can't be stored", Some(error.to_string())),
+        }
+    }
+}
+
+impl Control {
+    /// Waits until this many rows may be stored.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    pub fn may_store(&self, rows: usize) -> Result<()> {
+        if self.is_stopped() || !self.shared.limiter.acquire(rows, &self.run) { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// Whether a buffer of this many rows, one of them just added, is old enough to be a block.
+    pub fn block_is_due(&self, rows: usize) -> bool {
+        let now = self.shared.clock.lock().monotonic();
+        let mut began = self.shared.block_began.lock();
+        if rows <= 1 {
+            *began = now;
+        }
+        now.saturating_sub(*began) >= self.shared.block_interval
+    }
+
+    /// Makes a block of what is buffered.
+    pub fn flush(&self) {
+        self.shared.flush();
+    }
+
+    /// Adds a block.
+    pub fn add_block(&self, block: Block) {
+        self.shared.blocks.add(block);
+    }
+
+    /// Tells listeners and the log of an error.
+    pub fn report_error(&self, message: &str, error: Option<String>) {
+        tracing::warn!(receiver = self.shared.name, error, "{message}");
+        self.shared.complain(message, error);
+    }
+
+    /// Asks for another start. The first request of a run counts.
+    pub fn restart(&self, message: &str, error: Option<String>, delay: Option<Duration>) {
+        self.ask(Request::Restart { message: message.to_string(), error, delay });
+    }
+
+    /// Asks for the end.
+    pub fn stop_for_good(&self, message: &str) {
+        self.ask(Request::Stop { message: message.to_string() });
+    }
+
+    fn ask(&self, request: Request) {
+        self.request.lock().get_or_insert(request);
+        self.run.wake();
+    }
+
+    /// Whether this run is over.
+    pub fn is_stopped(&self) -> bool {
+        self.run.is_awake()
+    }
+
+    /// Sleeps; true if the run is over.
+    pub fn sleep(&self, duration: Duration) -> bool {
+        self.run.sleep(duration)
+    }
+
+    /// The number of the stream.
+    pub fn stream_id(&self) -> u32 {
+        self.shared.stream.0
+    }
+}

@@ -1,0 +1,223 @@
+//! A node of the stream graph: untyped, computes the data set of a batch from those of its parents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, ReentrantMutex};
+use tidemill_engine::batch::{Batch, StreamId};
+use tidemill_engine::cache::StorageLevel;
+use tidemill_engine::error::Result;
+use tidemill_engine::source::{InputInfo, OffsetRange};
+use tidemill_engine::time::{Time, is_multiple, millis};
+
+use crate::context::SparkContext;
+use crate::dataset::Dataset;
+use crate::rdd::Rdd;
+
+/// What every kind of DStream must say: how it computes a batch. Slide duration and parents stand in its [`StreamNode`].
+pub trait Compute: Send + Sync {
+    /// The data set of the batch of `time`; `None` where the stream has none.
+    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>>;
+
+    /// How long its parents must keep their data sets, if it keeps its own for `own`.
+    fn parent_remember(&self, own: Duration) -> Duration {
+        own
+    }
+}
+
+/// The planning of one batch.
+pub struct Planning<'a> {
+    /// The context whose program this is.
+    pub sc: &'a SparkContext,
+    /// Batches are valid after this time.
+    pub zero: Time,
+    /// The batch that is planned.
+    pub batch: &'a Batch,
+    /// What the sources gave; filled on the way.
+    pub inputs: Mutex<BTreeMap<StreamId, InputInfo>>,
+    /// Whether the batch is past, and only looked at.
+    pub past: bool,
+    /// What every parent has, where a node is planned only to learn its functions.
+    pub stand_in: Option<Dataset>,
+}
+
+impl Planning<'_> {
+    /// The part of an input stream that the batch of `time` covers, if that is the batch being planned.
+    pub fn range(&self, stream: StreamId, time: Time) -> Option<&OffsetRange> {
+        if time == self.batch.time { self.batch.ranges.get(&stream) } else { None }
+    }
+}
+
+/// A node of the graph.
+pub struct StreamNode {
+    /// Its number within the graph.
+    pub id: u32,
+    /// What it does: `flat_map`.
+    pub name: &'static str,
+    /// The time between its batches.
+    pub slide: Duration,
+    /// The streams that it is computed of.
+    pub parents: Vec<Arc<StreamNode>>,
+    compute: Box<dyn Compute>,
+    settings: Mutex<Settings>,
+    /// Held while a batch is computed, so that two who ask for the same batch get the same data set.
+    generated: ReentrantMutex<std::cell::RefCell<BTreeMap<Time, Option<Dataset>>>>,
+}
+
+#[derive(Default)]
+struct Settings {
+    storage: StorageLevel,
+    remember: Duration,
+}
+
+impl StreamNode {
+    /// A node.
+    pub fn new(
+        id: u32,
+        name: &'static str,
+        slide: Duration,
+        parents: Vec<Arc<StreamNode>>,
+        compute: impl Compute + 'static,
+    ) -> Arc<Self> {
+        let (settings, generated) = (Mutex::default(), ReentrantMutex::default());
+        Arc::new(Self { id, name, slide, parents, compute: Box::new(compute), settings, generated })
+    }
+
+    /// Whether a batch of this stream falls on `time`.
+    pub fn is_valid(&self, time: Time, zero: Time) -> bool {
+        let since = u64::try_from(time.millis_since(zero)).unwrap_or(0);
+        since > 0 && is_multiple(Duration::from_millis(since), self.slide)
+    }
+
+    /// The data set of the batch of `time`: the one that was computed before, or a new one.
+    pub fn get_or_compute(&self, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        if planning.stand_in.is_some() {
+            return Ok(planning.stand_in.clone());
+        }
+        let generated = self.generated.lock();
+        if let Some(known) = generated.borrow().get(&time) {
+            return Ok(known.clone());
+        }
+        if !self.is_valid(time, planning.zero) {
+            return Ok(None);
+        }
+        let data = self.compute.compute(self, time, planning)?;
+        let storage = self.settings.lock().storage;
+        if let (Some(data), true) = (&data, storage != StorageLevel::NONE) {
+            persist(planning.sc, data, storage);
+        }
+        if !planning.past {
+            generated.borrow_mut().insert(time, data.clone());
+        }
+        Ok(data)
+    }
+
+    /// Computes it again without keeping it: to learn the functions that planning registers.
+    pub fn compute_afresh(&self, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        self.compute.compute(self, time, planning)
+    }
+
+    /// The data sets that it still has.
+    pub fn generated(&self) -> Vec<(Time, Option<Dataset>)> {
+        self.generated.lock().borrow().iter().map(|(time, data)| (*time, data.clone())).collect()
+    }
+
+    /// Keeps data sets at least this long, and has its parents keep theirs.
+    pub fn remember(&self, duration: Duration) {
+        let own = {
+            let mut settings = self.settings.lock();
+            settings.remember = settings.remember.max(duration).max(self.slide);
+            settings.remember
+        };
+        for parent in &self.parents {
+            parent.remember(self.compute.parent_remember(own));
+        }
+    }
+
+    /// How long data sets are kept.
+    pub fn remembered(&self) -> Duration {
+        self.settings.lock().remember
+    }
+
+    /// Where the partitions of its data sets are kept.
+    pub fn storage(&self) -> StorageLevel {
+        self.settings.lock().storage
+    }
+
+    /// Sets where the partitions of its data sets are kept.
+    pub fn set_storage(&self, level: StorageLevel) {
+        self.settings.lock().storage = level;
+    }
+
+    /// Forgets the data sets that nobody will ask for after the batch of `time`.
+    pub fn forget(&self, time: Time, unpersist: bool) {
+        let oldest = time - self.remembered();
+        let old = {
+            let generated = self.generated.lock();
+            let mut generated = generated.borrow_mut();
+            let kept = generated.split_off(&Time::from_millis(oldest.as_millis().saturating_add(1)));
+            std::mem::replace(&mut *generated, kept)
+        };
+        if unpersist && self.storage() != StorageLevel::NONE {
+            old.values().flatten().for_each(|data| data.lineage.set_cache(None));
+        }
+    }
+
+    /// This node and all that it is computed of, each once, parents first.
+    pub fn walk(self: &Arc<Self>, seen: &mut BTreeMap<u32, Arc<StreamNode>>) {
+        if !seen.contains_key(&self.id) {
+            self.parents.iter().for_each(|parent| parent.walk(seen));
+            seen.insert(self.id, Arc::clone(self));
+        }
+    }
+}
+
+fn persist(sc: &SparkContext, data: &Dataset, level: StorageLevel) {
+    // Keeping partitions does not depend on the type of their rows: any typed shell will do.
+    let shell = Rdd::<()>::from_dataset(sc, data.clone());
+    if shell.storage_level() == StorageLevel::NONE {
+        // It has no level yet, and so this can't fail.
+        let _ = shell.persist(level);
+    }
+}
+
+/// One data set per parent data set: what map, filter and all operations on single batches are.
+pub struct Transformed(pub Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sync>);
+
+impl Compute for Transformed {
+    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        let mut inputs = Vec::with_capacity(node.parents.len());
+        for parent in &node.parents {
+            match parent.get_or_compute(time, planning)? {
+                Some(data) => inputs.push(data),
+                None => return Ok(None),
+            }
+        }
+        (self.0)(&inputs).map(Some)
+    }
+}
+
+/// The data sets of the parent in the window that ends at a time, put together.
+pub struct Windowed {
+    /// The window.
+    pub window: Duration,
+    /// Puts them together.
+    pub union: Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sync>,
+}
+
+impl Compute for Windowed {
+    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        let Some(parent) = node.parents.first() else { return Ok(None) };
+        let first = time - self.window + parent.slide;
+        let times = first.to(time, parent.slide).filter(|time| *time > planning.zero);
+        let data = times.map(|time| parent.get_or_compute(time, planning)).collect::<Result<Vec<_>>>()?;
+        let data: Vec<Dataset> = data.into_iter().flatten().collect();
+        debug_assert!(data.len() as i64 <= millis(self.window) / millis(parent.slide).max(1));
+        (self.union)(&data).map(Some)
+    }
+
+    fn parent_remember(&self, own: Duration) -> Duration {
+        own + self.window
+    }
+}

@@ -1,0 +1,250 @@
+//! `DStream<T>`: a stream cut into batches, each an RDD. A thin typed shell over a node of the graph.
+
+mod output;
+mod pair;
+mod text;
+mod transform;
+mod window;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_engine::cache::StorageLevel;
+use tidemill_engine::chunk::Data;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::time::Time;
+
+pub use text::TextDStream;
+
+use crate::context::SparkContext;
+use crate::dataset::{Dataset, Transform};
+use crate::node::{StreamNode, Transformed};
+use crate::op::narrow;
+use crate::op::pair::{Combiner, combine_by_key, reduce_by_key};
+use crate::op::partition::{self, Key, Partitioning};
+use crate::rdd::Rdd;
+use crate::streaming_context::{StreamingContext, StreamingContextState};
+
+/// A stream of `T`: an RDD for every batch. Cheap to clone.
+pub struct DStream<T> {
+    ssc: StreamingContext,
+    node: Arc<StreamNode>,
+    rows: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for DStream<T> {
+    fn clone(&self) -> Self {
+        Self { ssc: self.ssc.clone(), node: Arc::clone(&self.node), rows: PhantomData }
+    }
+}
+
+impl<T: Data> DStream<T> {
+    /// The typed shell of a node whose rows are known to be `T`.
+    pub fn from_node(ssc: &StreamingContext, node: Arc<StreamNode>) -> Self {
+        Self { ssc: ssc.clone(), node, rows: PhantomData }
+    }
+
+    /// The context that it belongs to.
+    pub fn context(&self) -> &StreamingContext {
+        &self.ssc
+    }
+
+    /// Its node in the graph.
+    pub fn node(&self) -> &Arc<StreamNode> {
+        &self.node
+    }
+
+    /// The time between its batches.
+    pub fn slide_duration(&self) -> Duration {
+        self.node.slide
+    }
+
+    fn sc(&self) -> &SparkContext {
+        self.ssc.spark_context()
+    }
+
+    /// Applies a transformation to every batch.
+    pub(crate) fn then<U: Data>(&self, transform: Transform<U>) -> DStream<U> {
+        self.then_with(&[], transform)
+    }
+
+    /// Applies a transformation of this and other streams to every batch.
+    pub(crate) fn then_with<U: Data>(&self, others: &[Arc<StreamNode>], transform: Transform<U>) -> DStream<U> {
+        let parents = std::iter::once(&self.node).chain(others).cloned().collect();
+        let node =
+            self.ssc.graph().add_node(transform.name(), self.node.slide, parents, Transformed(transform.untyped()));
+        DStream::from_node(&self.ssc, node)
+    }
+
+    /// One row for each row.
+    #[track_caller]
+    pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> DStream<U> {
+        self.then(narrow::map(self.sc(), f))
+    }
+
+    /// The rows for which `f` is true.
+    #[track_caller]
+    pub fn filter(&self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> DStream<T> {
+        self.then(narrow::filter(self.sc(), f))
+    }
+
+    /// Any number of rows for each row.
+    #[track_caller]
+    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(T) -> I + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.then(narrow::flat_map(self.sc(), f))
+    }
+
+    /// The rows that `f` makes of each partition's rows.
+    #[track_caller]
+    pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.then(narrow::map_partitions(self.sc(), "map_partitions", move |_, rows| f(rows)))
+    }
+
+    /// The rows that `f` makes of each partition's number and rows.
+    #[track_caller]
+    pub fn map_partitions_with_index<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(usize, std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.then(narrow::map_partitions(self.sc(), "map_partitions_with_index", f))
+    }
+
+    /// One list for each partition.
+    #[track_caller]
+    pub fn glom(&self) -> DStream<Vec<T>> {
+        self.then(narrow::glom(self.sc()))
+    }
+
+    /// The same rows in `partitions` partitions of equal size.
+    #[track_caller]
+    pub fn repartition(&self, partitions: usize) -> DStream<T> {
+        self.then(partition::repartition(self.sc(), partitions))
+    }
+
+    /// The rows of both.
+    ///
+    /// # Errors
+    /// If their batches are not equally far apart, or they belong to different contexts.
+    #[track_caller]
+    pub fn union(&self, other: &DStream<T>) -> Result<DStream<T>> {
+        self.ssc.union(&[self.clone(), other.clone()])
+    }
+
+    /// The number of rows of each batch: always one row, 0 where the batch is empty.
+    #[track_caller]
+    pub fn count(&self) -> DStream<u64> {
+        let sc = self.sc();
+        let count = narrow::count_partition::<T>(sc.functions());
+        let zero = sc.parallelize_in([0u64], 1).dataset().clone();
+        let union = partition::union::<u64>(sc);
+        let counts = Transform::<u64>::new("count", move |inputs| {
+            union.apply(&[crate::dataset::one(inputs)?.op(&count), zero.clone()])
+        });
+        self.then(counts.then(sum_to_one(sc)).named("count"))
+    }
+
+    /// The rows of each batch reduced to one; none where the batch is empty.
+    #[track_caller]
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> DStream<T> {
+        let sc = self.sc();
+        let pairs = narrow::map(sc, |row: T| ((), row));
+        let reduced = reduce_by_key::<(), T>(sc, f, Partitioning::Hash(1));
+        self.then(pairs.then(reduced).then(narrow::map(sc, |((), row): ((), T)| row)).named("reduce"))
+    }
+
+    /// How often each row occurs in a batch.
+    #[track_caller]
+    pub fn count_by_value(&self) -> DStream<(T, u64)>
+    where
+        T: Key,
+    {
+        let partitions = Partitioning::Hash(self.sc().default_parallelism());
+        let ones = narrow::map(self.sc(), |row: T| (row, 1u64));
+        let combiner = Combiner::new(|n: u64| n, |a, b| a + b, |a, b| a + b);
+        self.then(ones.then(combine_by_key::<T, u64, u64>(self.sc(), "count_by_value", combiner, partitions, true)))
+    }
+
+    /// Keeps the partitions of its RDDs as encoded rows in memory.
+    pub fn cache(&self) -> Result<DStream<T>> {
+        self.persist(StorageLevel::MEMORY_ONLY_SER)
+    }
+
+    /// Keeps the partitions of its RDDs.
+    ///
+    /// # Errors
+    /// After the start.
+    pub fn persist(&self, level: StorageLevel) -> Result<DStream<T>> {
+        if self.ssc.state() != StreamingContextState::Initialized {
+            return Err(Error::usage("Cannot change storage level of a DStream after streaming context has started"));
+        }
+        self.node.set_storage(level);
+        Ok(self.clone())
+    }
+
+    /// The RDDs of the batches from `from` to `to`, both inclusive, which are rounded down to batch times.
+    ///
+    /// # Errors
+    /// Before the start.
+    pub fn slice(&self, from: Time, to: Time) -> Result<Vec<Rdd<T>>> {
+        let Some(zero) = self.ssc.graph().zero() else {
+            return Err(Error::usage(format!("{} has not been initialized", self.node.name)));
+        };
+        let align = |time: Time| {
+            let aligned = time.floor_from(self.node.slide, zero);
+            if aligned != time {
+                tracing::warn!(%time, slide = ?self.node.slide, "a slice does not begin or end at a batch time");
+            }
+            aligned
+        };
+        let mut rdds = Vec::new();
+        for time in align(from).to(align(to), self.node.slide) {
+            if let Some(data) = self.ssc.graph().compute_past(&self.node, time)? {
+                rdds.push(Rdd::from_dataset(self.sc(), data));
+            }
+        }
+        Ok(rdds)
+    }
+}
+
+/// Numbers of partitions to one sum.
+#[track_caller]
+pub(crate) fn sum_to_one(sc: &SparkContext) -> Transform<u64> {
+    let pairs = narrow::map(sc, |n: u64| ((), n));
+    let summed = reduce_by_key::<(), u64>(sc, |a, b| a + b, Partitioning::Hash(1));
+    pairs.then(summed).then(narrow::map(sc, |((), n): ((), u64)| n))
+}
+
+impl StreamingContext {
+    /// The rows of all streams.
+    ///
+    /// # Errors
+    /// If there are none, or their batches are not equally far apart, or they belong to different contexts.
+    #[track_caller]
+    pub fn union<T: Data>(&self, streams: &[DStream<T>]) -> Result<DStream<T>> {
+        let Some((first, rest)) = streams.split_first() else {
+            return Err(Error::usage("List of DStreams to union is empty"));
+        };
+        if rest.iter().any(|other| other.slide_duration() != first.slide_duration()) {
+            return Err(Error::usage("All DStreams should have same slide duration"));
+        }
+        if rest.iter().any(|other| !Arc::ptr_eq(other.ssc.graph(), first.ssc.graph())) {
+            return Err(Error::usage("All DStreams should belong to the same StreamingContext"));
+        }
+        if rest.is_empty() {
+            return Ok(first.clone());
+        }
+        let rest: Vec<Arc<StreamNode>> = rest.iter().map(|other| Arc::clone(&other.node)).collect();
+        Ok(first.then_with(&rest, partition::union(self.spark_context())))
+    }
+}
+
+pub(crate) fn typed<T: Data>(sc: &SparkContext, data: Dataset) -> Rdd<T> {
+    Rdd::from_dataset(sc, data)
+}

@@ -1,0 +1,328 @@
+//! `StreamingContext`: the life cycle of a streaming program.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidemill_engine::clock::{Clock, SystemClock};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
+use tidemill_engine::micro_batch::{Input, MicroBatchExecution, Setup};
+use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
+use tidemill_engine::recovery::open_checkpoint;
+use tidemill_engine::time::{Time, millis};
+use tidemill_engine::trigger::Trigger;
+use tidemill_engine::waiter::Waiter;
+
+use crate::conf::SparkConf;
+use crate::context::SparkContext;
+use crate::graph::DStreamGraph;
+
+/// Where a streaming program is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamingContextState {
+    /// Being put together.
+    Initialized,
+    /// Running.
+    Active,
+    /// Over; it can't be started again.
+    Stopped,
+}
+
+/// The entry to DStreams. Cheap to clone; all clones are one context.
+#[derive(Clone)]
+pub struct StreamingContext(Arc<Inner>);
+
+struct Inner {
+    sc: SparkContext,
+    batch_duration: Duration,
+    graph: Arc<DStreamGraph>,
+    clock: Mutex<Arc<dyn Clock>>,
+    bus: Arc<ListenerBus>,
+    waiter: Arc<Waiter>,
+    checkpoint: Mutex<Option<PathBuf>>,
+    life: Mutex<Life>,
+}
+
+struct Life {
+    state: StreamingContextState,
+    execution: Option<Arc<MicroBatchExecution>>,
+}
+
+/// The one active context of the process, unless contexts are allowed beside each other.
+static ACTIVE: LazyLock<Mutex<Weak<Inner>>> = LazyLock::new(Mutex::default);
+
+impl StreamingContext {
+    /// A context whose batches are `batch_duration` apart: whole milliseconds, at least one.
+    pub fn new(sc: &SparkContext, batch_duration: Duration) -> Result<Self> {
+        let rounded = Duration::from_millis(u64::try_from(millis(batch_duration)).unwrap_or(0));
+        if rounded.is_zero() || rounded != batch_duration {
+            return Err(Error::usage(format!(
+                "the batch duration must be a whole number of milliseconds and at least 1 ms, not {batch_duration:?}"
+            )));
+        }
+        let context = Self(Arc::new(Inner {
+            sc: sc.clone(),
+            batch_duration,
+            graph: DStreamGraph::new(sc)?,
+            clock: Mutex::new(Arc::new(SystemClock::default())),
+            bus: Arc::default(),
+            waiter: Arc::default(),
+            checkpoint: Mutex::default(),
+            life: Mutex::new(Life { state: StreamingContextState::Initialized, execution: None }),
+        }));
+        if let Some(folder) = sc.conf().get("spark.streaming.checkpoint.directory") {
+            context.checkpoint(folder)?;
+        }
+        Ok(context)
+    }
+
+    /// A context with a [`SparkContext`] of its own.
+    pub fn from_conf(conf: SparkConf, batch_duration: Duration) -> Result<Self> {
+        Self::new(&SparkContext::from_conf(conf)?, batch_duration)
+    }
+
+    /// The active context of this process, if there is one.
+    pub fn get_active() -> Option<StreamingContext> {
+        let inner = ACTIVE.lock().upgrade()?;
+        let active = inner.life.lock().state == StreamingContextState::Active;
+        active.then_some(Self(inner))
+    }
+
+    /// The active context of this process, or what `create` makes.
+    pub fn get_active_or_create(create: impl FnOnce() -> Result<StreamingContext>) -> Result<StreamingContext> {
+        Self::get_active().map_or_else(create, Ok)
+    }
+
+    /// The context for RDDs.
+    pub fn spark_context(&self) -> &SparkContext {
+        &self.0.sc
+    }
+
+    /// The time between batches.
+    pub fn batch_duration(&self) -> Duration {
+        self.0.batch_duration
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> StreamingContextState {
+        self.0.life.lock().state
+    }
+
+    /// The graph of the program.
+    pub fn graph(&self) -> &Arc<DStreamGraph> {
+        &self.0.graph
+    }
+
+    /// Who is told what happens.
+    pub fn bus(&self) -> &Arc<ListenerBus> {
+        &self.0.bus
+    }
+
+    /// What tells the time.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.clock.lock())
+    }
+
+    /// Has another clock tell the time: a manual one, in tests. Before the start.
+    pub fn set_clock(&self, clock: Arc<dyn Clock>) -> Result<()> {
+        self.require_initialized("changing the clock")?;
+        *self.0.clock.lock() = clock;
+        Ok(())
+    }
+
+    /// Keeps the RDDs of all streams at least this long, for [`slice`](crate::stream::DStream::slice) and queries from
+    /// outside.
+    pub fn remember(&self, duration: Duration) -> Result<()> {
+        self.0.graph.set_remember(duration)
+    }
+
+    /// Logs offsets and commits of batches in this folder; a restart goes on where they end. One driver at a time.
+    pub fn checkpoint(&self, folder: impl Into<PathBuf>) -> Result<()> {
+        self.require_initialized("setting the checkpoint folder")?;
+        *self.0.checkpoint.lock() = Some(folder.into());
+        Ok(())
+    }
+
+    /// The checkpoint folder.
+    pub fn checkpoint_dir(&self) -> Option<PathBuf> {
+        self.0.checkpoint.lock().clone()
+    }
+
+    /// Tells `listener` what happens.
+    pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) -> ListenerId {
+        self.0.bus.add(listener)
+    }
+
+    /// Tells it no more.
+    pub fn remove_streaming_listener(&self, listener: ListenerId) {
+        self.0.bus.remove(listener);
+    }
+
+    /// An error unless the graph may still be changed.
+    pub fn check_may_add(&self) -> Result<()> {
+        self.require_initialized("Adding new inputs, transformations, and output operations")
+    }
+
+    fn require_initialized(&self, what: &str) -> Result<()> {
+        let when = match self.state() {
+            StreamingContextState::Initialized => return Ok(()),
+            StreamingContextState::Active => "after starting a context is not supported",
+            StreamingContextState::Stopped => "after stopping a context is not supported",
+        };
+        Err(Error::usage(format!("{what} {when}")))
+    }
+
+    /// Starts the stream. Starting an active one again only warns.
+    pub fn start(&self) -> Result<()> {
+        let mut life = self.0.life.lock();
+        match life.state {
+            StreamingContextState::Initialized => {}
+            StreamingContextState::Active => {
+                tracing::warn!("StreamingContext has already been started");
+                return Ok(());
+            }
+            StreamingContextState::Stopped => {
+                return Err(Error::usage("StreamingContext has already been stopped"));
+            }
+        }
+        self.0.graph.validate()?;
+        let mut active = ACTIVE.lock();
+        let several = self.0.sc.conf().get_parsed("spark.driver.allowMultipleContexts", false)?;
+        if !several && let Some(other) = active.upgrade() {
+            // Not locked while waiting: the other one may be this one's twin, on its way to stop.
+            if other.life.try_lock().is_none_or(|life| life.state == StreamingContextState::Active) {
+                return Err(Error::usage(
+                    "Only one StreamingContext may be started in this process. Stop the one that is running first, or set \
+                     spark.driver.allowMultipleContexts=true",
+                ));
+            }
+        }
+        match self.begin() {
+            Ok(execution) => {
+                life.execution = Some(Arc::new(execution));
+                life.state = StreamingContextState::Active;
+                if !several {
+                    *active = Arc::downgrade(&self.0);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                life.state = StreamingContextState::Stopped;
+                self.0.waiter.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<MicroBatchExecution> {
+        let (inner, conf) = (&self.0, self.0.sc.conf());
+        let clock = self.clock();
+        let trigger = Trigger::Interval(inner.batch_duration);
+        let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;
+        let mut inputs = BTreeMap::new();
+        for input in inner.graph.inputs() {
+            let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
+            inputs.insert(input.stream, Input { source: input.source, estimator: estimator.map(Mutex::new) });
+            if checkpoint.is_some() && !inputs[&input.stream].source.is_replayable() {
+                let name = inputs[&input.stream].source.name();
+                tracing::warn!(
+                    source = name,
+                    "this source can't be read again after a restart: what it gave to unfinished batches is lost"
+                );
+            }
+        }
+        // Batches are counted from the one before the first; after a restart, from where the first run began to count.
+        let unfinished = checkpoint.as_ref().and_then(|(_, resume)| resume.unfinished.first().map(|batch| batch.time));
+        let last = checkpoint.as_ref().and_then(|(_, resume)| resume.last_time);
+        let now = clock.now();
+        let first = unfinished.unwrap_or_else(|| trigger.first_after(last.map_or(now, |last| last.max(now))));
+        inner.graph.start(first - inner.batch_duration);
+        MicroBatchExecution::start(Setup {
+            clock,
+            trigger,
+            inputs,
+            planner: Arc::clone(&inner.graph) as Arc<dyn tidemill_engine::planner::BatchPlanner>,
+            checkpoint,
+            bus: Arc::clone(&inner.bus),
+            waiter: Arc::clone(&inner.waiter),
+            concurrent_jobs: conf.get_parsed("spark.streaming.concurrentJobs", 1usize)?,
+        })
+    }
+
+    fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {
+        let conf = self.0.sc.conf();
+        let key = |name: &str| format!("spark.streaming.backpressure.{name}");
+        if !conf.get_parsed(&key("enabled"), false)? {
+            return Ok(None);
+        }
+        match conf.get(&key("rateEstimator")).unwrap_or("pid") {
+            "pid" => Ok(Some(Box::new(PidRateEstimator::new(
+                self.0.batch_duration,
+                conf.get_parsed(&key("pid.proportional"), 1.0)?,
+                conf.get_parsed(&key("pid.integral"), 0.2)?,
+                conf.get_parsed(&key("pid.derived"), 0.0)?,
+                conf.get_parsed(&key("pid.minRate"), 100.0)?,
+            )?))),
+            other => Err(Error::usage(format!("Unknown rate estimator: {other}; there is pid"))),
+        }
+    }
+
+    /// Waits until the stream has stopped.
+    ///
+    /// # Errors
+    /// The first error of a job, or of making one.
+    pub fn await_termination(&self) -> Result<()> {
+        self.0.waiter.wait(None).map(drop)
+    }
+
+    /// Waits until the stream has stopped (true) or the time is over (false).
+    ///
+    /// # Errors
+    /// The first error of a job, or of making one.
+    pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.0.waiter.wait(Some(timeout))
+    }
+
+    /// Waits until the batch of `time` is over, and all that were submitted before; on a manual clock that has come there.
+    pub fn wait_for_batch(&self, time: Time) {
+        let execution = self.0.life.lock().execution.clone();
+        if let Some(execution) = execution {
+            execution.wait_for_batch(time);
+            self.0.bus.flush();
+        }
+    }
+
+    /// Stops stream and [`SparkContext`], at once: `stop_with(true, false)`.
+    pub fn stop(&self) -> Result<()> {
+        let stop_sc = self.0.sc.conf().get_parsed("spark.streaming.stopSparkContextByDefault", true)?;
+        self.stop_with(stop_sc, false)
+    }
+
+    /// Stops the stream; gracefully means that everything received is processed first. Stopping twice is no error.
+    pub fn stop_with(&self, stop_spark_context: bool, graceful: bool) -> Result<()> {
+        if on_listener_thread() {
+            return Err(Error::usage("Cannot stop StreamingContext within listener bus thread."));
+        }
+        let execution = {
+            let mut life = self.0.life.lock();
+            if life.state == StreamingContextState::Initialized {
+                tracing::warn!("StreamingContext has not been started yet");
+            }
+            life.execution.take()
+        };
+        // Without the lock: jobs may ask for the state while they end.
+        if let Some(execution) = execution {
+            execution.stop(graceful);
+            self.0.bus.flush();
+        }
+        self.0.life.lock().state = StreamingContextState::Stopped;
+        self.0.waiter.stop();
+        if stop_spark_context {
+            self.0.sc.stop();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! A micro-batch: its number, its time, and which part of each source it covers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::OffsetRange;
+use crate::time::Time;
+
+/// The number of a batch: 0, 1, 2 ... for as long as the checkpoint lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct BatchId(pub u64);
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of an input stream within its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct StreamId(pub u32);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the offset log holds of a batch, and all that a planner may depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Its number.
+    pub id: BatchId,
+    /// Its time.
+    pub time: Time,
+    /// The part of each source that it covers.
+    pub ranges: BTreeMap<StreamId, OffsetRange>,
+}

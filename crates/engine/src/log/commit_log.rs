@@ -1,0 +1,43 @@
+//! The commit log: what does not stand here did not happen.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::metadata_log::MetadataLog;
+use crate::batch::BatchId;
+use crate::error::Result;
+
+/// A batch is done. Batches may end out of order where jobs of several run at once, so an entry names its batch and is
+/// itself numbered in the order of commits.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Commit {
+    batch: BatchId,
+}
+
+/// The batches that are done.
+pub struct CommitLog {
+    log: MetadataLog<Commit>,
+    next: u64,
+}
+
+impl CommitLog {
+    /// Opens the log in the checkpoint folder, and gives what it holds.
+    pub fn open(checkpoint: &Path) -> Result<(Self, Vec<BatchId>)> {
+        let (log, entries) = MetadataLog::open(checkpoint.join("commits"))?;
+        let next = entries.last().map_or(0, |(number, _)| number + 1);
+        Ok((Self { log, next }, entries.into_iter().map(|(_, commit)| commit.batch).collect()))
+    }
+
+    /// Logs that a batch is done; it is on disk when this returns.
+    pub fn append(&mut self, batch: BatchId) -> Result<()> {
+        self.log.append(self.next, &Commit { batch })?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Forgets all but the last `kept` commits, as far as whole segments go.
+    pub fn keep_last(&mut self, kept: u64) -> Result<()> {
+        self.log.purge_before(self.next.saturating_sub(kept))
+    }
+}

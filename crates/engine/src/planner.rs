@@ -1,0 +1,36 @@
+//! The contract between the loop and whatever turns a batch into jobs.
+
+use std::collections::BTreeMap;
+
+use crate::batch::{Batch, StreamId};
+use crate::error::Result;
+use crate::source::InputInfo;
+
+/// One output operation of one batch.
+pub struct Job {
+    /// The number of the output operation within its program.
+    pub output_op: usize,
+    /// What it does: `foreach_rdd`.
+    pub name: String,
+    /// Where the program defines it.
+    pub description: String,
+    /// Does it. Runs on a thread of the loop's.
+    pub run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+/// All output operations of one batch.
+pub struct JobSet {
+    /// The jobs, in the order in which the program defines them.
+    pub jobs: Vec<Job>,
+    /// What each source gave to the batch.
+    pub inputs: BTreeMap<StreamId, InputInfo>,
+}
+
+/// Turns batches into jobs. Pure: the same batch gives the same jobs, in this process and in the next.
+pub trait BatchPlanner: Send + Sync {
+    /// The jobs of a batch.
+    fn plan(&self, batch: &Batch) -> Result<JobSet>;
+
+    /// A batch is done: what is kept for it can go.
+    fn completed(&self, _batch: &Batch) {}
+}

@@ -1,0 +1,199 @@
+//! How fast a source may go: limits, and the estimate of what the batches can bear.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::clock::Waker;
+use crate::error::{Error, Result};
+use crate::time::Time;
+
+/// Estimates the rate, in records per second, that batches can bear.
+pub trait RateEstimator: Send {
+    /// A batch ended at `time`, of `records` records, after this much processing and waiting. The new rate, if there is one.
+    fn compute(&mut self, time: Time, records: u64, processing_ms: u64, scheduling_ms: u64) -> Option<f64>;
+}
+
+/// A proportional-integral-derivative controller, as Spark's `PIDRateEstimator`.
+///
+/// The error is the last rate minus the processing rate; its integral is taken from the scheduling delay, as the records that
+/// waited: delay x processing rate / batch interval.
+#[derive(Debug, Clone)]
+pub struct PidRateEstimator {
+    interval_ms: f64,
+    proportional: f64,
+    integral: f64,
+    derivative: f64,
+    min_rate: f64,
+    latest: Option<(Time, f64, f64)>,
+}
+
+impl PidRateEstimator {
+    /// Spark's defaults are 1.0, 0.2, 0.0 and 100 records per second.
+    ///
+    /// # Errors
+    /// If a factor is negative, or the interval or `min_rate` not positive.
+    pub fn new(interval: Duration, proportional: f64, integral: f64, derivative: f64, min_rate: f64) -> Result<Self> {
+        let interval_ms = interval.as_secs_f64() * 1e3;
+        let checks = [
+            (interval_ms > 0.0, "Specified batch interval", interval_ms),
+            (proportional >= 0.0, "Proportional term", proportional),
+            (integral >= 0.0, "Integral term", integral),
+            (derivative >= 0.0, "Derivative term", derivative),
+            (min_rate > 0.0, "Minimum rate", min_rate),
+        ];
+        for (valid, what, value) in checks {
+            if !valid {
+                return Err(Error::usage(format!("{what} {value} in PIDRateEstimator is invalid")));
+            }
+        }
+        Ok(Self { interval_ms, proportional, integral, derivative, min_rate, latest: None })
+    }
+}
+
+impl RateEstimator for PidRateEstimator {
+    fn compute(&mut self, time: Time, records: u64, processing_ms: u64, scheduling_ms: u64) -> Option<f64> {
+        let newer = self.latest.is_none_or(|(latest, ..)| time > latest);
+        if !newer || records == 0 || processing_ms == 0 {
+            return None;
+        }
+        let processing_rate = records as f64 / processing_ms as f64 * 1e3;
+        let Some((latest_time, latest_rate, latest_error)) = self.latest else {
+            self.latest = Some((time, processing_rate, 0.0));
+            return None;
+        };
+        let delay_s = time.millis_since(latest_time) as f64 / 1e3;
+        let error = latest_rate - processing_rate;
+        let historical = scheduling_ms as f64 * processing_rate / self.interval_ms;
+        let change = (error - latest_error) / delay_s;
+        let rate = latest_rate - self.proportional * error - self.integral * historical - self.derivative * change;
+        let rate = rate.max(self.min_rate);
+        self.latest = Some((time, rate, error));
+        Some(rate)
+    }
+}
+
+/// Lets so many records pass per second; up to one second's worth at once after a pause.
+pub struct RateLimiter {
+    max_rate: f64,
+    state: Mutex<Bucket>,
+}
+
+struct Bucket {
+    rate: f64,
+    permits: f64,
+    updated: Instant,
+}
+
+impl RateLimiter {
+    /// At first `initial_rate` records per second, never more than `max_rate`; infinity is no limit.
+    pub fn new(initial_rate: f64, max_rate: f64) -> Self {
+        let rate = initial_rate.min(max_rate);
+        Self { max_rate, state: Mutex::new(Bucket { rate, permits: rate.min(1.0), updated: Instant::now() }) }
+    }
+
+    /// The rate now, in records per second.
+    pub fn rate(&self) -> f64 {
+        self.state.lock().rate
+    }
+
+    /// Sets the rate, within the maximum; a rate that is not positive changes nothing.
+    pub fn set_rate(&self, rate: f64) {
+        if rate > 0.0 {
+            let mut bucket = self.state.lock();
+            bucket.refill();
+            bucket.rate = rate.min(self.max_rate);
+            bucket.permits = bucket.permits.min(bucket.rate);
+        }
+    }
+
+    /// Waits until `records` may pass; false if woken before.
+    pub fn acquire(&self, records: usize, waker: &Waker) -> bool {
+        let wait = {
+            let mut bucket = self.state.lock();
+            if bucket.rate.is_infinite() {
+                return true;
+            }
+            bucket.refill();
+            // Debt is allowed, so that a block larger than a second's worth passes, and is paid by the next one.
+            let wait = (-bucket.permits / bucket.rate).max(0.0);
+            bucket.permits -= records as f64;
+            wait
+        };
+        wait == 0.0 || !waker.sleep(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX))
+    }
+}
+
+impl Bucket {
+    fn refill(&mut self) {
+        let now = Instant::now();
+        let earned = now.duration_since(self.updated).as_secs_f64() * self.rate;
+        self.permits = (self.permits + earned).min(self.rate.max(1.0));
+        self.updated = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimator(p: f64, i: f64, d: f64, min_rate: f64) -> PidRateEstimator {
+        PidRateEstimator::new(Duration::from_millis(20), p, i, d, min_rate).unwrap()
+    }
+
+    fn rates(mut pid: PidRateEstimator, input: &[(i64, u64, u64, u64)]) -> Vec<Option<f64>> {
+        let compute = |(time, records, processing, waiting): &(i64, u64, u64, u64)| {
+            pid.compute(Time::from_millis(*time), *records, *processing, *waiting)
+        };
+        input.iter().map(compute).collect()
+    }
+
+    #[test]
+    fn bad_parameters_are_refused() {
+        let new = |ms, p, i, d, min| PidRateEstimator::new(Duration::from_millis(ms), p, i, d, min).is_ok();
+        assert!(new(20, 0.0, 0.0, 0.0, 1.0));
+        let bad = [new(0, 1.0, 0.0, 0.0, 1.0), new(20, -1.0, 0.0, 0.0, 1.0), new(20, 0.0, -1.0, 0.0, 1.0)];
+        assert_eq!(bad, [false; 3]);
+        assert_eq!(
+            [new(20, 0.0, 0.0, -1.0, 1.0), new(20, 0.0, 0.0, 0.0, 0.0), new(20, 0.0, 0.0, 0.0, -1.0)],
+            [false; 3]
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_first_and_of_useless_batches() {
+        let pid = estimator(1.0, 0.0, 0.0, 10.0);
+        let input = [(0, 0, 1, 0), (1, 10, 0, 0), (2, 10, 10, 0), (2, 10, 10, 0), (1, 10, 10, 0), (3, 0, 5, 0)];
+        assert_eq!(rates(pid, &input), [None; 6]);
+    }
+
+    #[test]
+    fn the_rate_follows_what_the_batches_can_bear() {
+        // Processing at 1000 per second throughout: the proportional term alone goes there at once.
+        assert_eq!(rates(estimator(1.0, 0.0, 0.0, 10.0), &[(0, 20, 20, 0), (20, 20, 20, 0)]), [None, Some(1000.0)]);
+        // Twice as slow: to 500, without integral or derivative.
+        assert_eq!(rates(estimator(1.0, 0.0, 0.0, 10.0), &[(0, 20, 20, 0), (20, 20, 40, 0)]), [None, Some(500.0)]);
+        // 20 ms of waiting at 1000 per second, of which a fifth counts: 1000 - 0.2 * 1000.
+        assert_eq!(rates(estimator(1.0, 0.2, 0.0, 10.0), &[(0, 20, 20, 0), (20, 20, 20, 20)]), [None, Some(800.0)]);
+        // The derivative: the error of 500 came in 20 ms, that is 25000 per second.
+        let derived = rates(estimator(1.0, 0.0, 0.01, 10.0), &[(0, 20, 20, 0), (20, 20, 40, 0)]);
+        assert_eq!(derived, [None, Some(250.0)]);
+        // Never below the least rate.
+        assert_eq!(rates(estimator(1.0, 1.0, 0.0, 100.0), &[(0, 20, 20, 0), (20, 1, 1000, 9999)]), [None, Some(100.0)]);
+    }
+
+    #[test]
+    fn a_limiter_without_limit_never_waits_and_a_woken_one_gives_up() {
+        let waker = Waker::default();
+        assert!(RateLimiter::new(f64::INFINITY, f64::INFINITY).acquire(1 << 30, &waker));
+        let slow = RateLimiter::new(1e-6, 10.0);
+        assert_eq!(slow.rate(), 1e-6);
+        assert!(slow.acquire(5, &waker));
+        waker.wake();
+        assert!(!slow.acquire(1, &waker));
+        slow.set_rate(1e9);
+        assert_eq!(slow.rate(), 10.0);
+        slow.set_rate(0.0);
+        assert_eq!(slow.rate(), 10.0);
+    }
+}

@@ -1,0 +1,128 @@
+//! Where a restart resumes: the offset log against the commit log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::batch::{Batch, BatchId, StreamId};
+use crate::error::{Error, Result};
+use crate::log::commit_log::CommitLog;
+use crate::log::offset_log::OffsetLog;
+use crate::source::Offset;
+use crate::time::Time;
+
+/// The logs of a checkpoint, held by this process alone.
+pub struct CheckpointLogs {
+    /// The checkpoint folder.
+    pub folder: PathBuf,
+    /// The batches that were planned.
+    pub offsets: Mutex<OffsetLog>,
+    /// The batches that are done.
+    pub commits: Mutex<CommitLog>,
+    /// Locked for as long as the file is open: by the operating system, so a kill frees it.
+    _lock: File,
+}
+
+/// Where to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resume {
+    /// Batches that were planned and are not done, in order: to be run again, as they were planned.
+    pub unfinished: Vec<Batch>,
+    /// The number of the next new batch.
+    pub next: BatchId,
+    /// The time of the last batch that was planned.
+    pub last_time: Option<Time>,
+    /// Where the last planned batch ended, source by source.
+    pub ends: BTreeMap<StreamId, Offset>,
+}
+
+/// Opens a checkpoint folder and finds where to go on.
+///
+/// # Errors
+/// If another process has it open, or a log is damaged.
+pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
+    let failed = |error: std::io::Error| {
+        Error::retry(format!("can't use {} as checkpoint folder", folder.display())).with_source(error)
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let message = format!(
+                "another driver is running on the checkpoint folder {}; stop it first, or use another folder",
+                folder.display()
+            );
+            return Err(Error::usage(message));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    let (offsets, planned) = OffsetLog::open(folder)?;
+    let (commits, done) = CommitLog::open(folder)?;
+    let logs = CheckpointLogs {
+        folder: folder.to_path_buf(),
+        offsets: Mutex::new(offsets),
+        commits: Mutex::new(commits),
+        _lock: lock,
+    };
+    Ok((logs, resume(planned, done)))
+}
+
+/// What was planned, less what is done.
+fn resume(planned: Vec<Batch>, done: Vec<BatchId>) -> Resume {
+    let done: BTreeSet<BatchId> = done.into_iter().collect();
+    let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
+    let last_time = planned.last().map(|batch| batch.time);
+    let mut ends = BTreeMap::new();
+    for batch in &planned {
+        ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
+    }
+    let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
+    Resume { unfinished, next, last_time, ends }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::OffsetRange;
+
+    fn batch(id: u64, start: u64, end: u64) -> Batch {
+        let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
+        Batch { id: BatchId(id), time: Time::from_millis(id as i64 * 10), ranges: [(StreamId(0), range)].into() }
+    }
+
+    #[test]
+    fn a_restart_runs_what_is_planned_and_not_done() {
+        let cases: [(&[u64], &[u64], &[u64]); 5] = [
+            (&[], &[], &[]),
+            (&[0], &[], &[0]),
+            (&[0, 1], &[0], &[1]),
+            (&[0, 1, 2], &[0, 2], &[1]),
+            (&[0, 1], &[0, 1], &[]),
+        ];
+        for (planned, done, unfinished) in cases {
+            let batches: Vec<Batch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
+            let resume = resume(batches, done.iter().map(|id| BatchId(*id)).collect());
+            assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
+            assert_eq!(resume.next.0, planned.len() as u64);
+            assert_eq!(resume.ends.get(&StreamId(0)).map(Offset::as_count), planned.last().map(|id| id + 1));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_has_one_driver_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, resume) = open_checkpoint(folder.path()).unwrap();
+        assert_eq!(resume, Resume::default());
+        logs.offsets.lock().append(&batch(0, 0, 5)).unwrap();
+        assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("another driver"));
+        drop(logs);
+        let (logs, resume) = open_checkpoint(folder.path()).unwrap();
+        assert_eq!(resume.unfinished, [batch(0, 0, 5)]);
+        logs.commits.lock().append(BatchId(0)).unwrap();
+        drop(logs);
+        assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
+    }
+}

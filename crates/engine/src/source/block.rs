@@ -1,0 +1,192 @@
+//! `BlockSource`: what receivers stored, block by block. A batch covers all blocks that came before it was due.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+
+use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
+use crate::chunk::{Chunk, Element};
+use crate::error::{Error, Result};
+use crate::function::Function;
+use crate::lineage::{Lineage, Values};
+use crate::rate::RateLimiter;
+use crate::time::Time;
+
+/// Rows that a receiver stored at once; one partition of a batch.
+pub struct Block {
+    chunks: Vec<Chunk>,
+    rows: u64,
+}
+
+impl Block {
+    /// A block of chunks with this many rows in all.
+    pub fn new(chunks: Vec<Chunk>, rows: u64) -> Self {
+        Self { chunks, rows }
+    }
+}
+
+/// Starts and stops what fills the blocks.
+pub trait Feeder: Send + Sync {
+    /// Begins; does not wait.
+    fn start(&self) -> Result<()>;
+    /// Makes a block of what is buffered: a batch is due.
+    fn flush(&self);
+    /// Ends, and returns when nothing is stored any more.
+    fn stop(&self);
+}
+
+#[derive(Default)]
+struct Blocks {
+    /// The number of the first block in `queue`.
+    first: u64,
+    queue: VecDeque<Arc<Block>>,
+}
+
+/// Blocks in memory, by number. A restart finds none of them: they can't be replayed.
+pub struct BlockSource {
+    name: String,
+    decoder: Arc<Function>,
+    blocks: Arc<BlockQueue>,
+    limiter: Arc<RateLimiter>,
+    feeder: Box<dyn Feeder>,
+    started: AtomicBool,
+}
+
+/// Where a receiver puts its blocks.
+#[derive(Default)]
+pub struct BlockQueue(Mutex<Blocks>);
+
+impl BlockQueue {
+    /// Adds a block; it belongs to the next batch.
+    pub fn add(&self, block: Block) {
+        if block.rows > 0 {
+            self.0.lock().queue.push_back(Arc::new(block));
+        }
+    }
+
+    fn end(&self) -> u64 {
+        let blocks = self.0.lock();
+        blocks.first + blocks.queue.len() as u64
+    }
+}
+
+impl BlockSource {
+    /// A source over `blocks`, which `feeder` fills. `decoder` is the builtin that makes chunks of encoded rows, where a
+    /// batch travels.
+    pub fn new(
+        name: impl Into<String>,
+        decoder: Arc<Function>,
+        blocks: Arc<BlockQueue>,
+        limiter: Arc<RateLimiter>,
+        feeder: Box<dyn Feeder>,
+    ) -> Self {
+        Self { name: name.into(), decoder, blocks, limiter, feeder, started: AtomicBool::new(false) }
+    }
+}
+
+impl Source for BlockSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn is_replayable(&self) -> bool {
+        false
+    }
+
+    fn initial_offset(&self) -> Result<Offset> {
+        Ok(Offset::count(0))
+    }
+
+    fn latest_offset(&self, _: &Offset, _: Time) -> Result<Offset> {
+        self.feeder.flush();
+        Ok(Offset::count(self.blocks.end()))
+    }
+
+    fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
+        let (start, end) = (range.start.as_count(), range.end.as_count());
+        let blocks = self.blocks.0.lock();
+        // Blocks of an earlier process are gone; Spark, too, goes on without them when the write-ahead log is off.
+        let lost = blocks.first.clamp(start, end) - start;
+        if lost > 0 {
+            tracing::error!(
+                source = self.name,
+                lost,
+                "blocks received before the restart are lost: they were in memory only"
+            );
+        }
+        let read: Vec<Arc<Block>> = (start.max(blocks.first)..end)
+            .filter_map(|number| blocks.queue.get((number - blocks.first) as usize).cloned())
+            .collect();
+        let records = read.iter().map(|block| block.rows).sum();
+        let lineage = Lineage::values(Arc::new(BlockValues { blocks: read, decoder: Arc::clone(&self.decoder) }));
+        Ok(SourceBatch { lineage, info: InputInfo { name: self.name.clone(), records, description: None } })
+    }
+
+    fn commit(&self, end: &Offset) -> Result<()> {
+        let mut blocks = self.blocks.0.lock();
+        while blocks.first < end.as_count() && blocks.queue.pop_front().is_some() {
+            blocks.first += 1;
+        }
+        Ok(())
+    }
+
+    fn start(&self, start: &Offset, _: Time) -> Result<()> {
+        if self.started.swap(true, Ordering::SeqCst) {
+            return Err(Error::internal(format!("{} was started twice", self.name)));
+        }
+        self.blocks.0.lock().first = start.as_count();
+        self.feeder.start()
+    }
+
+    fn stop(&self) {
+        if self.started.load(Ordering::SeqCst) {
+            self.feeder.stop();
+        }
+    }
+
+    fn has_pending(&self, end: &Offset) -> bool {
+        self.feeder.flush();
+        self.blocks.end() > end.as_count()
+    }
+
+    fn rate_limiter(&self) -> Option<&Arc<RateLimiter>> {
+        Some(&self.limiter)
+    }
+}
+
+struct BlockValues {
+    blocks: Vec<Arc<Block>>,
+    decoder: Arc<Function>,
+}
+
+impl BlockValues {
+    fn element(&self) -> &'static dyn Element {
+        self.decoder.output()
+    }
+}
+
+impl Values for BlockValues {
+    fn partitions(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn chunks(&self, partition: usize) -> Result<Vec<Chunk>> {
+        self.blocks[partition].chunks.iter().map(|chunk| self.element().copy(chunk)).collect()
+    }
+
+    fn encode(&self, partition: usize) -> Result<RecordBatch> {
+        let batches = self.blocks[partition].chunks.iter().map(|chunk| self.element().encode(chunk));
+        let batches = batches.collect::<Result<Vec<_>>>()?;
+        match batches.first() {
+            Some(first) => Ok(arrow::compute::concat_batches(&first.schema(), &batches)?),
+            None => Ok(RecordBatch::new_empty(crate::chunk::rows_schema())),
+        }
+    }
+
+    fn decoder(&self) -> Arc<Function> {
+        Arc::clone(&self.decoder)
+    }
+}

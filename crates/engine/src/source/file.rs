@@ -1,0 +1,274 @@
+//! `FileSource`: files that appear in a directory, by Spark's rule.
+//!
+//! A file belongs to the batch of time t if its name passes the filter, it was modified after the ignore threshold and not after
+//! t, and no batch within the remembered time has it. The ignore threshold is t minus the remembered time, or the start of the
+//! stream where only new files count, whichever is later. So files must be moved into the directory, complete.
+//!
+//! Offsets count entries of the source's own log, one for each batch that found files. With a checkpoint that log is on disk,
+//! written before the batch is logged: a restart finds which files each batch had, and reads none twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
+use crate::error::{Error, Result};
+use crate::lineage::Lineage;
+use crate::log::metadata_log::MetadataLog;
+use crate::operator::text_scan::{FileForm, FileSplit, TextScanExec, is_compressed};
+use crate::time::Time;
+
+/// Larger files are read in parts of this size.
+const SPLIT_BYTES: u64 = 32 << 20;
+
+/// The files that one batch found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Found {
+    time: Time,
+    files: Vec<FileSplit>,
+}
+
+/// Which files of a directory are read, and as what.
+pub struct FileSettings {
+    /// The directory, or a glob of directories.
+    pub directory: String,
+    /// Whether files that are there at the start are left out.
+    pub new_files_only: bool,
+    /// How long a file that was read is remembered, and how old a file may be to be read.
+    pub remember: Duration,
+    /// Whether a file of this name is read.
+    pub filter: Box<dyn Fn(&Path) -> bool + Send + Sync>,
+    /// What is made of a file.
+    pub form: FileForm,
+}
+
+/// Files that appear in a directory.
+pub struct FileSource {
+    settings: FileSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the stream began, at first: files modified before are not new.
+    began: Option<Time>,
+    next: u64,
+    found: BTreeMap<u64, Found>,
+    log: Option<MetadataLog<Found>>,
+}
+
+impl FileSource {
+    /// A source of a directory's files.
+    pub fn new(settings: FileSettings) -> Self {
+        Self { settings, state: Mutex::default() }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let pattern = &self.settings.directory;
+        if Path::new(pattern).is_dir() {
+            return vec![PathBuf::from(pattern)];
+        }
+        let found: Vec<PathBuf> = glob::glob(pattern)
+            .into_iter()
+            .flatten()
+            .filter_map(|path| path.ok())
+            .filter(|path| path.is_dir())
+            .collect();
+        if found.is_empty() {
+            tracing::warn!(directory = pattern, "the directory does not exist (yet)");
+        }
+        found
+    }
+
+    /// The files that are new to the batch of `time`, by name.
+    fn new_files(&self, time: Time, began: Time, known: &BTreeSet<&str>) -> Vec<FileSplit> {
+        let oldest = time - self.settings.remember;
+        let threshold = if self.settings.new_files_only { oldest.max(began) } else { oldest };
+        let mut files = Vec::new();
+        for directory in self.directories() {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    tracing::warn!(directory = %directory.display(), %error, "can't list the directory");
+                    continue;
+                }
+            };
+            for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+                // A file may vanish between the listing and the look at it: it is not there, then.
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                let modified = Time::from_millis(modified.map_or(0, crate::time::millis));
+                let Some(name) = path.to_str() else {
+                    tracing::warn!(file = %path.display(), "left out: its name is not UTF-8");
+                    continue;
+                };
+                let fits =
+                    metadata.is_file() && threshold < modified && modified <= time && (self.settings.filter)(&path);
+                if fits && !known.contains(name) {
+                    files.push(FileSplit { path: name.to_string(), start: 0, end: metadata.len() });
+                }
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> String {
+        format!("files of {}", self.settings.directory)
+    }
+
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    fn initial_offset(&self) -> Result<Offset> {
+        Ok(Offset::count(0))
+    }
+
+    fn latest_offset(&self, _: &Offset, time: Time) -> Result<Offset> {
+        let mut state = self.state.lock();
+        let began = state.began.unwrap_or(time);
+        let known: BTreeSet<&str> =
+            state.found.values().flat_map(|found| found.files.iter().map(|file| file.path.as_str())).collect();
+        let files = self.new_files(time, began, &known);
+        if !files.is_empty() {
+            let (number, found) = (state.next, Found { time, files });
+            if let Some(log) = &mut state.log {
+                log.append(number, &found)?;
+            }
+            state.found.insert(number, found);
+            state.next = number + 1;
+        }
+        Ok(Offset::count(state.next))
+    }
+
+    fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
+        let state = self.state.lock();
+        let mut splits = Vec::new();
+        let mut names = Vec::new();
+        for number in range.start.as_count()..range.end.as_count() {
+            let found = state.found.get(&number).ok_or_else(|| {
+                Error::data(format!("{}: the log of files has no entry {number} any more", self.name()))
+            })?;
+            for file in &found.files {
+                names.push(file.path.clone());
+                let whole = self.settings.form != FileForm::Lines || is_compressed(&file.path);
+                let step = if whole { file.end.max(1) } else { SPLIT_BYTES };
+                let mut start = 0;
+                while start < file.end || (start == 0 && file.end == 0) {
+                    let end = file.end.min(start + step);
+                    splits.push(vec![FileSplit { path: file.path.clone(), start, end }]);
+                    start += step;
+                }
+            }
+        }
+        // As in Spark, the number of records is not known without reading the files.
+        let description = (!names.is_empty()).then(|| names.join("\n"));
+        let info = InputInfo { name: self.name(), records: 0, description };
+        Ok(SourceBatch { lineage: Lineage::scan(Arc::new(TextScanExec::new(splits, self.settings.form))), info })
+    }
+
+    fn start(&self, _: &Offset, now: Time) -> Result<()> {
+        self.state.lock().began.get_or_insert(now);
+        Ok(())
+    }
+
+    fn commit(&self, end: &Offset) -> Result<()> {
+        let mut state = self.state.lock();
+        let State { found, log, .. } = &mut *state;
+        let Some(newest) = found.values().map(|found| found.time).max() else { return Ok(()) };
+        let oldest = newest - self.settings.remember;
+        // An entry that is done with is still needed to know its files, for as long as they may be found.
+        found.retain(|number, found| *number >= end.as_count() || found.time >= oldest);
+        if let (Some(log), Some((first, _))) = (log, found.first_key_value()) {
+            log.purge_before(*first)?;
+        }
+        Ok(())
+    }
+
+    fn set_checkpoint(&self, folder: &Path) -> Result<()> {
+        let (log, entries) = MetadataLog::<Found>::open(folder)?;
+        let mut state = self.state.lock();
+        state.next = entries.last().map_or(0, |(number, _)| number + 1);
+        // After a restart, what came while nobody looked is new: the first run's begin counts.
+        state.began = entries.first().map(|(_, found)| found.time);
+        state.found = entries.into_iter().collect();
+        state.log = Some(log);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(directory: &Path, new_files_only: bool) -> FileSource {
+        FileSource::new(FileSettings {
+            directory: directory.to_str().unwrap().into(),
+            new_files_only,
+            remember: Duration::from_secs(60),
+            filter: Box::new(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')),
+            form: FileForm::Lines,
+        })
+    }
+
+    fn put(folder: &Path, name: &str, modified_ms: u64) {
+        let path = folder.join(name);
+        fs::write(&path, name).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(modified_ms)).unwrap();
+    }
+
+    fn found(source: &FileSource, start: u64, time: i64) -> (u64, Vec<String>) {
+        let time = Time::from_millis(time);
+        let (start, end) = (Offset::count(start), source.latest_offset(&Offset::count(start), time).unwrap());
+        let info = source.read(&OffsetRange { start, end: end.clone() }, time).unwrap().info;
+        let name = |path: &str| path.rsplit('/').next().unwrap().to_string();
+        (end.as_count(), info.description.iter().flat_map(|files| files.lines()).map(name).collect())
+    }
+
+    #[test]
+    fn files_are_selected_by_time_and_name_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, modified) in [("old", 900_000), ("now", 1_000_000), (".hidden", 1_000_000), ("later", 1_000_500)] {
+            put(folder.path(), name, modified);
+        }
+        put(folder.path(), "before", 999_999);
+        let all = source(folder.path(), false);
+        assert_eq!(found(&all, 0, 1_000_000), (1, vec!["before".into(), "now".into()]));
+        put(folder.path(), "now", 1_000_400);
+        assert_eq!(found(&all, 1, 1_001_000), (2, vec!["later".into()]));
+        assert_eq!(found(&all, 2, 1_002_000), (2, vec![]));
+        let new = source(folder.path(), true);
+        new.start(&Offset::count(0), Time::from_millis(1_000_000)).unwrap();
+        assert_eq!(found(&new, 0, 1_000_000), (0, vec![]));
+        assert_eq!(found(&new, 0, 1_001_000), (1, vec!["later".into(), "now".into()]));
+        assert_eq!(found(&source(&folder.path().join("none"), true), 0, 1_000_000), (0, vec![]));
+    }
+
+    #[test]
+    fn a_restart_remembers_what_each_batch_had() {
+        let (folder, checkpoint) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(folder.path(), "one", 1_000_500);
+        let first = source(folder.path(), true);
+        first.set_checkpoint(checkpoint.path()).unwrap();
+        first.start(&Offset::count(0), Time::from_millis(1_000_000)).unwrap();
+        assert_eq!(found(&first, 0, 1_000_000).0, 0);
+        assert_eq!(found(&first, 0, 1_001_000), (1, vec!["one".into()]));
+        drop(first);
+        put(folder.path(), "while-down", 1_001_500);
+        let second = source(folder.path(), true);
+        second.set_checkpoint(checkpoint.path()).unwrap();
+        second.start(&Offset::count(1), Time::from_millis(1_001_900)).unwrap();
+        assert_eq!(found(&second, 1, 1_002_000), (2, vec!["while-down".into()]));
+        // The batch that was not done is read again as it was.
+        assert_eq!(found(&second, 0, 1_002_000).1, ["one", "while-down"]);
+    }
+}
