@@ -73,6 +73,9 @@ impl RateEstimator for PidRateEstimator {
     }
 }
 
+/// How long those who wait for a rate sleep before they look whether it has changed.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Lets so many records pass per second; up to one second's worth at once after a pause.
 pub struct RateLimiter {
     max_rate: f64,
@@ -109,18 +112,35 @@ impl RateLimiter {
 
     /// Waits until `records` may pass; false if woken before.
     pub fn acquire(&self, records: usize, waker: &Waker) -> bool {
-        let wait = {
-            let mut bucket = self.state.lock();
-            if bucket.rate.is_infinite() {
-                return true;
+        // Debt is allowed, so that a block larger than a second's worth passes, and is paid by the next one.
+        self.take(|_| records, waker).is_some()
+    }
+
+    /// Waits until records may pass, and lets those pass that may at once: at least one, at most `most`. None if woken before.
+    pub fn acquire_some(&self, most: usize, waker: &Waker) -> Option<usize> {
+        self.take(|permits| (permits as usize).clamp(1, most.max(1)), waker)
+    }
+
+    fn take(&self, records: impl Fn(f64) -> usize, waker: &Waker) -> Option<usize> {
+        loop {
+            let wait = {
+                let mut bucket = self.state.lock();
+                if bucket.rate.is_infinite() {
+                    return Some(records(f64::INFINITY));
+                }
+                bucket.refill();
+                if bucket.permits >= 0.0 {
+                    let records = records(bucket.permits);
+                    bucket.permits -= records as f64;
+                    return Some(records);
+                }
+                Duration::try_from_secs_f64(-bucket.permits / bucket.rate).unwrap_or(Duration::MAX)
+            };
+            // Backpressure may change the rate meanwhile.
+            if waker.sleep(wait.min(LOOK_AGAIN)) {
+                return None;
             }
-            bucket.refill();
-            // Debt is allowed, so that a block larger than a second's worth passes, and is paid by the next one.
-            let wait = (-bucket.permits / bucket.rate).max(0.0);
-            bucket.permits -= records as f64;
-            wait
-        };
-        wait == 0.0 || !waker.sleep(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX))
+        }
     }
 }
 
@@ -195,5 +215,17 @@ mod tests {
         assert_eq!(slow.rate(), 10.0);
         slow.set_rate(0.0);
         assert_eq!(slow.rate(), 10.0);
+    }
+
+    #[test]
+    fn who_waits_at_a_low_rate_goes_on_when_the_rate_rises() {
+        let (limiter, waker) = (RateLimiter::new(1e-9, f64::INFINITY), Waker::default());
+        assert_eq!(limiter.acquire_some(100, &waker), Some(1));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| limiter.acquire(1000, &waker));
+            limiter.set_rate(1e9);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(limiter.acquire_some(7, &waker).is_some_and(|n| (1..=7).contains(&n)));
     }
 }

@@ -10,6 +10,12 @@ use crate::error::Result;
 /// The longest line that is kept, unless a reader is told otherwise: 16 MiB.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
 
+/// The longest limit that a reader may set: with every byte replaced by U+FFFD, such a line still fits into an Arrow array.
+pub const HIGHEST_MAX_LINE_BYTES: usize = 512 << 20;
+
+/// A decoder that holds so many bytes of complete lines should be emptied: Arrow counts the bytes of an array in 31 bits.
+pub const FULL_BYTES: usize = 64 << 20;
+
 /// What a decoder met that it could not take as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LineFaults {
@@ -40,7 +46,7 @@ impl LineFaults {
 
 /// Cuts a stream of bytes into lines at `\n`; a `\r` before it belongs to the line end.
 ///
-/// Holds at most one line under the limit, whatever arrives.
+/// Holds at most one incomplete line under the limit, whatever arrives; complete lines are held until they are taken.
 pub struct LineDecoder {
     limit: usize,
     partial: Vec<u8>,
@@ -51,9 +57,9 @@ pub struct LineDecoder {
 }
 
 impl LineDecoder {
-    /// A decoder that skips lines of more than `limit` bytes.
+    /// A decoder that skips lines of more than `limit` bytes; a limit above [`HIGHEST_MAX_LINE_BYTES`] is that one.
     pub fn new(limit: usize) -> Self {
-        let (partial, lines) = (Vec::new(), StringBuilder::new());
+        let (partial, lines, limit) = (Vec::new(), StringBuilder::new(), limit.min(HIGHEST_MAX_LINE_BYTES));
         Self { limit, partial, skipping: false, lines, count: 0, faults: LineFaults::default() }
     }
 
@@ -87,6 +93,16 @@ impl LineDecoder {
     /// Whether there is no complete line.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// The bytes that complete lines and the beginning of the next one take.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.len() + self.lines.values_slice().len()
+    }
+
+    /// Whether it holds so much that it should be emptied before it is fed again.
+    pub fn is_full(&self) -> bool {
+        self.lines.values_slice().len() >= FULL_BYTES
     }
 
     /// Whether a line has begun and not ended.
@@ -180,5 +196,38 @@ mod tests {
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             assert_eq!(decode(&single, limit), expected, "{bytes:?} byte by byte");
         }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_held() {
+        let mut decoder = LineDecoder::new(MAX_LINE_BYTES);
+        let piece = vec![b'x'; 64 << 10];
+        let mut most = 0;
+        for _ in 0..(100 << 20) / piece.len() {
+            decoder.feed(&piece);
+            most = most.max(decoder.held_bytes());
+        }
+        assert!(most <= MAX_LINE_BYTES + 1, "{most}");
+        decoder.feed(b"\nnext\n");
+        assert_eq!((decoder.len(), decoder.take_faults().too_long), (1, 1));
+        assert_eq!(column::<StringArray>(&decoder.take().unwrap(), 0).unwrap().value(0), "next");
+        // What was skipped at the end of one input does not reach into the next one.
+        decoder.feed(&vec![b'y'; MAX_LINE_BYTES + 2]);
+        decoder.finish();
+        decoder.feed(b"fresh\n");
+        assert_eq!((decoder.len(), decoder.take_faults().too_long, decoder.in_line()), (1, 1, false));
+    }
+
+    #[test]
+    fn a_decoder_says_when_it_is_full() {
+        let mut decoder = LineDecoder::new(MAX_LINE_BYTES);
+        let mut line = vec![b'x'; 1 << 20];
+        line.push(b'\n');
+        while !decoder.is_full() {
+            assert!(decoder.len() < 65);
+            decoder.feed(&line);
+        }
+        assert_eq!(decoder.take().unwrap().num_rows(), 64);
+        assert!(!decoder.is_full() && decoder.held_bytes() == 0);
     }
 }

@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::{BATCH_ROWS, rows_schema, text_schema};
 use crate::codec::{NodeWire, from_wire, to_wire};
 use crate::error::{Error, Result};
-use crate::text::{LineDecoder, MAX_LINE_BYTES};
+use crate::text::{FULL_BYTES, LineDecoder, MAX_LINE_BYTES};
+
+/// The longest record, and the largest file that is read whole: Arrow counts the bytes of an array in 31 bits.
+const MAX_VALUE_BYTES: usize = i32::MAX as usize;
 
 /// How a `TextScanExec` travels.
 pub const WIRE: NodeWire = NodeWire {
@@ -183,7 +186,7 @@ fn read_lines(split: FileSplit) -> Result<Batches> {
     let mut decoder = LineDecoder::new(MAX_LINE_BYTES);
     let mut done = false;
     Ok(Box::new(std::iter::from_fn(move || {
-        while !done && decoder.len() < BATCH_ROWS {
+        while !done && decoder.len() < BATCH_ROWS && !decoder.is_full() {
             let bytes = match reader.fill_buf() {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -235,20 +238,24 @@ fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<u64> {
 }
 
 fn read_records(split: &FileSplit, length: usize) -> Result<Batches> {
+    if length == 0 || length > MAX_VALUE_BYTES {
+        return Err(Error::usage(format!("the record length must be from 1 to {MAX_VALUE_BYTES} bytes, not {length}")));
+    }
     let mut reader = open(split)?;
     let path = split.path.clone();
     let mut done = false;
+    // Long records come fewer at a time.
+    let wanted = length * (FULL_BYTES / length).clamp(1, BATCH_ROWS);
     Ok(Box::new(std::iter::from_fn(move || {
         if done {
             return None;
         }
         let mut bytes = Vec::new();
-        let wanted = (length as u64).saturating_mul(BATCH_ROWS as u64);
-        if let Err(error) = reader.by_ref().take(wanted).read_to_end(&mut bytes) {
+        if let Err(error) = reader.by_ref().take(wanted as u64).read_to_end(&mut bytes) {
             done = true;
             return Some(Err(failed(&path)(error)));
         }
-        done = (bytes.len() as u64) < wanted;
+        done = bytes.len() < wanted;
         let rest = bytes.len() % length;
         if rest != 0 {
             let place = format!("{path} is not a whole number of {length}-byte records: {rest} bytes are left over");
@@ -261,7 +268,10 @@ fn read_records(split: &FileSplit, length: usize) -> Result<Batches> {
 
 fn read_whole(split: &FileSplit) -> Result<Batches> {
     let mut content = Vec::new();
-    open(split)?.read_to_end(&mut content).map_err(failed(&split.path))?;
+    open(split)?.take(MAX_VALUE_BYTES as u64 + 1).read_to_end(&mut content).map_err(failed(&split.path))?;
+    if content.len() > MAX_VALUE_BYTES {
+        return Err(Error::data(format!("{} has more than the {MAX_VALUE_BYTES} bytes that one row may have", split.path)));
+    }
     let path: ArrayRef = Arc::new(StringArray::from_iter_values([&split.path]));
     let content: ArrayRef = Arc::new(BinaryArray::from_iter_values([content]));
     Ok(Box::new(std::iter::once(Ok(RecordBatch::try_new(whole_schema(), vec![path, content])?))))
@@ -293,6 +303,21 @@ mod tests {
                 assert_eq!(lines, ["one", "", "two two", "three", "", "", "four"], "{border} {second}");
             }
         }
+    }
+
+    #[test]
+    fn long_lines_and_records_come_in_batches_that_arrow_can_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long");
+        let line = "x".repeat((1 << 20) - 1) + "\n";
+        std::fs::write(&path, line.repeat(70)).unwrap();
+        for form in [FileForm::Lines, FileForm::Records(1 << 20)] {
+            let split = FileSplit { path: path.to_str().unwrap().into(), start: 0, end: 70 << 20 };
+            let rows: Vec<usize> = read_split(split, form).map(|batch| batch.unwrap().num_rows()).collect();
+            assert!(rows.len() > 1 && rows.iter().sum::<usize>() == 70, "{form:?} {rows:?}");
+        }
+        let split = FileSplit { path: path.to_str().unwrap().into(), start: 0, end: 70 << 20 };
+        assert!(read_split(split, FileForm::Records(usize::MAX)).next().unwrap().is_err());
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! t, and no batch within the remembered time has it. The ignore threshold is t minus the remembered time, or the start of the
 //! stream where only new files count, whichever is later. So files must be moved into the directory, complete.
 //!
-//! Offsets count entries of the source's own log, one for each batch that found files. With a checkpoint that log is on disk,
-//! written before the batch is logged: a restart finds which files each batch had, and reads none twice.
+//! Offsets count entries of the source's own log: one for the start of the stream, then one for each batch that found files.
+//! With a checkpoint that log is on disk, written before the batch is logged: a restart finds which files each batch had, and
+//! reads none twice. The first batch after a restart covers the time that nobody looked: its ignore threshold is that of the last
+//! batch that is known to have looked, the last one that found files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,10 +28,12 @@ use crate::time::Time;
 /// Larger files are read in parts of this size.
 const SPLIT_BYTES: u64 = 32 << 20;
 
-/// The files that one batch found.
+/// The files that one batch found; none, for the start of the stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Found {
     time: Time,
+    /// When the stream began, at first.
+    began: Time,
     files: Vec<FileSplit>,
 }
 
@@ -57,9 +61,23 @@ pub struct FileSource {
 struct State {
     /// When the stream began, at first: files modified before are not new.
     began: Option<Time>,
+    /// The last batch of an earlier run that is known to have looked; until a batch of this run has.
+    resumed: Option<Time>,
     next: u64,
     found: BTreeMap<u64, Found>,
     log: Option<MetadataLog<Found>>,
+}
+
+impl State {
+    fn append(&mut self, found: Found) -> Result<()> {
+        let number = self.next;
+        if let Some(log) = &mut self.log {
+            log.append(number, &found)?;
+        }
+        self.found.insert(number, found);
+        self.next = number + 1;
+        Ok(())
+    }
 }
 
 impl FileSource {
@@ -85,10 +103,8 @@ impl FileSource {
         found
     }
 
-    /// The files that are new to the batch of `time`, by name.
-    fn new_files(&self, time: Time, began: Time, known: &BTreeSet<&str>) -> Vec<FileSplit> {
-        let oldest = time - self.settings.remember;
-        let threshold = if self.settings.new_files_only { oldest.max(began) } else { oldest };
+    /// The files that are new to the batch of `time`, by name: modified after `threshold`.
+    fn new_files(&self, time: Time, threshold: Time, known: &BTreeSet<&str>) -> Vec<FileSplit> {
         let mut files = Vec::new();
         for directory in self.directories() {
             let entries = match fs::read_dir(&directory) {
@@ -135,17 +151,17 @@ impl Source for FileSource {
     fn latest_offset(&self, _: &Offset, time: Time) -> Result<Offset> {
         let mut state = self.state.lock();
         let began = state.began.unwrap_or(time);
+        let oldest = state.resumed.map_or(time, |resumed| resumed.min(time)) - self.settings.remember;
+        let threshold = if self.settings.new_files_only { oldest.max(began) } else { oldest };
+        // As in Spark, a file that was read longer ago and is modified again is read again.
+        let remembered = state.found.values().filter(|found| found.time >= oldest);
         let known: BTreeSet<&str> =
-            state.found.values().flat_map(|found| found.files.iter().map(|file| file.path.as_str())).collect();
-        let files = self.new_files(time, began, &known);
+            remembered.flat_map(|found| found.files.iter().map(|file| file.path.as_str())).collect();
+        let files = self.new_files(time, threshold, &known);
         if !files.is_empty() {
-            let (number, found) = (state.next, Found { time, files });
-            if let Some(log) = &mut state.log {
-                log.append(number, &found)?;
-            }
-            state.found.insert(number, found);
-            state.next = number + 1;
+            state.append(Found { time, began, files })?;
         }
+        state.resumed = None;
         Ok(Offset::count(state.next))
     }
 
@@ -176,7 +192,11 @@ impl Source for FileSource {
     }
 
     fn start(&self, _: &Offset, now: Time) -> Result<()> {
-        self.state.lock().began.get_or_insert(now);
+        let mut state = self.state.lock();
+        if state.began.is_none() {
+            state.began = Some(now);
+            state.append(Found { time: now, began: now, files: Vec::new() })?;
+        }
         Ok(())
     }
 
@@ -196,9 +216,11 @@ impl Source for FileSource {
     fn set_checkpoint(&self, folder: &Path) -> Result<()> {
         let (log, entries) = MetadataLog::<Found>::open(folder)?;
         let mut state = self.state.lock();
-        state.next = entries.last().map_or(0, |(number, _)| number + 1);
-        // After a restart, what came while nobody looked is new: the first run's begin counts.
-        state.began = entries.first().map(|(_, found)| found.time);
+        if let Some((number, last)) = entries.last() {
+            state.next = number + 1;
+            // What came while nobody looked is new: the first run's begin counts.
+            (state.began, state.resumed) = (Some(last.began), Some(last.time));
+        }
         state.found = entries.into_iter().collect();
         state.log = Some(log);
         Ok(())
@@ -248,27 +270,53 @@ mod tests {
         assert_eq!(found(&all, 2, 1_002_000), (2, vec![]));
         let new = source(folder.path(), true);
         new.start(&Offset::count(0), Time::from_millis(1_000_000)).unwrap();
-        assert_eq!(found(&new, 0, 1_000_000), (0, vec![]));
-        assert_eq!(found(&new, 0, 1_001_000), (1, vec!["later".into(), "now".into()]));
+        assert_eq!(found(&new, 0, 1_000_000), (1, vec![]));
+        assert_eq!(found(&new, 1, 1_001_000), (2, vec!["later".into(), "now".into()]));
+        // Within the remembered time a file that is modified is not read again; after that it is.
+        put(folder.path(), "now", 1_061_000);
+        assert_eq!(found(&new, 2, 1_061_000), (2, vec![]));
+        put(folder.path(), "now", 1_061_500);
+        assert_eq!(found(&new, 2, 1_062_000), (3, vec!["now".into()]));
         assert_eq!(found(&source(&folder.path().join("none"), true), 0, 1_000_000), (0, vec![]));
+    }
+
+    fn started(directory: &Path, checkpoint: &Path, start: u64, now: i64) -> FileSource {
+        let source = source(directory, true);
+        source.set_checkpoint(checkpoint).unwrap();
+        source.start(&Offset::count(start), Time::from_millis(now)).unwrap();
+        source
     }
 
     #[test]
     fn a_restart_remembers_what_each_batch_had() {
         let (folder, checkpoint) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         put(folder.path(), "one", 1_000_500);
-        let first = source(folder.path(), true);
-        first.set_checkpoint(checkpoint.path()).unwrap();
-        first.start(&Offset::count(0), Time::from_millis(1_000_000)).unwrap();
-        assert_eq!(found(&first, 0, 1_000_000).0, 0);
-        assert_eq!(found(&first, 0, 1_001_000), (1, vec!["one".into()]));
+        let first = started(folder.path(), checkpoint.path(), 0, 1_000_000);
+        assert_eq!(found(&first, 0, 1_000_000).0, 1);
+        assert_eq!(found(&first, 1, 1_001_000), (2, vec!["one".into()]));
         drop(first);
         put(folder.path(), "while-down", 1_001_500);
-        let second = source(folder.path(), true);
-        second.set_checkpoint(checkpoint.path()).unwrap();
-        second.start(&Offset::count(1), Time::from_millis(1_001_900)).unwrap();
-        assert_eq!(found(&second, 1, 1_002_000), (2, vec!["while-down".into()]));
+        let second = started(folder.path(), checkpoint.path(), 2, 1_001_900);
+        assert_eq!(found(&second, 2, 1_002_000), (3, vec!["while-down".into()]));
         // The batch that was not done is read again as it was.
-        assert_eq!(found(&second, 0, 1_002_000).1, ["one", "while-down"]);
+        assert_eq!(found(&second, 1, 1_002_000).1, ["one", "while-down"]);
+    }
+
+    #[test]
+    fn what_comes_while_nobody_looks_is_new_however_long_that_is() {
+        let (folder, checkpoint) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(folder.path(), "before", 999_000);
+        // The first run finds nothing at all.
+        let first = started(folder.path(), checkpoint.path(), 0, 1_000_000);
+        assert_eq!(found(&first, 0, 1_001_000), (1, vec![]));
+        drop(first);
+        put(folder.path(), "down", 1_500_000);
+        let second = started(folder.path(), checkpoint.path(), 1, 9_000_000);
+        assert_eq!(found(&second, 1, 9_000_000), (2, vec!["down".into()]));
+        // From then on the rule is as ever.
+        put(folder.path(), "stale", 8_900_000);
+        assert_eq!(found(&second, 2, 9_001_000), (2, vec![]));
+        put(folder.path(), "fresh", 8_999_999);
+        assert_eq!(found(&second, 2, 9_002_000), (3, vec!["fresh".into()]));
     }
 }
