@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidemill_engine::chunk::Data;
-use tidemill_engine::clock::ManualClock;
+use tidemill_engine::clock::{Clock, ManualClock};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::runner::travel::TravelingJobRunner;
 use tidemill_engine::time::Time;
@@ -55,6 +55,17 @@ impl TestContext {
         travel: bool,
         build: impl Fn(&StreamingContext) -> Result<()>,
     ) -> Result<Self> {
+        Self::start_at(Time::from_millis(0), conf, batch, travel, build)
+    }
+
+    /// [`TestContext::start`], with the clock at a given time: that of a restart, or one that fits the times of real files.
+    pub fn start_at(
+        time: Time,
+        conf: SparkConf,
+        batch: Duration,
+        travel: bool,
+        build: impl Fn(&StreamingContext) -> Result<()>,
+    ) -> Result<Self> {
         let sc = SparkContext::from_conf(conf.clone())?;
         let (mut runner, mut twin) = (None, None);
         if travel {
@@ -65,7 +76,7 @@ impl TestContext {
             sc.set_runner(Arc::clone(&traveling) as Arc<dyn tidemill_engine::runner::JobRunner>);
             (runner, twin) = (Some(traveling), Some(shadow));
         }
-        let clock = ManualClock::at(Time::from_millis(0));
+        let clock = ManualClock::at(time);
         let ssc = StreamingContext::new(&sc, batch)?;
         ssc.set_clock(Arc::new(clock.clone()))?;
         build(&ssc)?;
@@ -83,10 +94,11 @@ impl TestContext {
         &self.clock
     }
 
-    /// Moves the clock by one batch and waits until that batch is over; its time.
+    /// Moves the clock to the next batch time and waits until that batch is over; its time.
     pub fn run_batch(&self) -> Time {
-        self.clock.advance(self.ssc.batch_duration());
-        let time = tidemill_engine::clock::Clock::now(&self.clock);
+        let batch = self.ssc.batch_duration();
+        let time = Clock::now(&self.clock).floor(batch) + batch;
+        self.clock.advance_to(time);
         self.ssc.wait_for_batch(time);
         time
     }
@@ -187,9 +199,9 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
         batches.into_iter().fold(self, |test, (input, output)| test.add_data(input).check_batch(output))
     }
 
-    fn start(&self) -> Result<(TestContext, MemoryStream<T>, Collected<U>)> {
+    fn start(&self, time: Time) -> Result<(TestContext, MemoryStream<T>, Collected<U>)> {
         let (input, output) = (Mutex::new(None), Collected::default());
-        let context = TestContext::start(self.conf.clone(), self.batch, self.travel, |ssc| {
+        let context = TestContext::start_at(time, self.conf.clone(), self.batch, self.travel, |ssc| {
             let (memory, stream) = ssc.memory_stream()?;
             *input.lock() = Some(memory);
             let rows = output.clone();
@@ -208,7 +220,7 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     /// # Errors
     /// If a batch is not as it should be, or the stream fails.
     pub fn run(self) -> Result<()> {
-        let (mut context, mut input, mut output) = self.start()?;
+        let (mut context, mut input, mut output) = self.start(Time::from_millis(0))?;
         for (number, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Add(rows) => input.add(rows.iter().cloned()),
@@ -224,8 +236,9 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
                     }
                 }
                 Step::Restart => {
+                    let now = Clock::now(context.clock());
                     context.stop()?;
-                    (context, input, output) = self.start()?;
+                    (context, input, output) = self.start(now)?;
                 }
             }
         }

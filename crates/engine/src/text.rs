@@ -44,6 +44,17 @@ impl LineFaults {
     }
 }
 
+/// The number of line ends in `bytes`.
+pub fn line_ends(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
+/// Splits `bytes` behind the line end number `lines`, counted from 1; all of them if there are fewer.
+pub fn split_lines(bytes: &[u8], lines: usize) -> (&[u8], &[u8]) {
+    let end = lines.checked_sub(1).and_then(|before| memchr::memchr_iter(b'\n', bytes).nth(before));
+    bytes.split_at(end.map_or(bytes.len(), |end| end + 1))
+}
+
 /// Cuts a stream of bytes into lines at `\n`; a `\r` before it belongs to the line end.
 ///
 /// Holds at most one incomplete line under the limit, whatever arrives; complete lines are held until they are taken.
@@ -196,6 +207,14 @@ mod tests {
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             assert_eq!(decode(&single, limit), expected, "{bytes:?} byte by byte");
         }
+    }
+
+    #[test]
+    fn bytes_are_split_behind_a_line_end() {
+        let text: &[u8] = b"a\nbb\nccc";
+        assert_eq!(line_ends(text), 2);
+        let split = |lines| split_lines(text, lines).0.len();
+        assert_eq!([split(1), split(2), split(3)], [2, 5, 8]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Streams that need no outside: memory, constant, and numbers at a rate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tidemill_engine::chunk::Data;
@@ -33,6 +34,8 @@ impl<T: Data> MemoryStream<T> {
 
 struct MemorySource<T> {
     rows: Mutex<Vec<T>>,
+    /// The offset of the first row: after a restart, where the last run's batches ended.
+    first: AtomicU64,
     partitions: usize,
     functions: Arc<tidemill_engine::function::FunctionRegistry>,
     decoder: Arc<Function>,
@@ -52,19 +55,26 @@ impl<T: Data> Source for MemorySource<T> {
     }
 
     fn latest_offset(&self, _: &Offset, _: Time) -> Result<Offset> {
-        Ok(Offset::count(self.rows.lock().len() as u64))
+        Ok(Offset::count(self.first.load(Ordering::SeqCst) + self.rows.lock().len() as u64))
     }
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let rows = self.rows.lock();
-        let (start, end) = (range.start.as_count() as usize, range.end.as_count() as usize);
-        let rows = rows.get(start..end).ok_or_else(|| {
+        let (start, end, first) = (range.start.as_count(), range.end.as_count(), self.first.load(Ordering::SeqCst));
+        let place = |offset: u64| offset.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        let found = place(start).zip(place(end)).and_then(|(start, end)| rows.get(start..end));
+        let rows = found.ok_or_else(|| {
             Error::usage(format!("rows {start} to {end} of a memory stream are gone: they lived in another process"))
         })?;
         let values = Collection::slice(&self.functions, rows.to_vec(), self.partitions);
         debug_assert_eq!(self.decoder.id(), tidemill_engine::lineage::Values::decoder(&values).id());
         let info = InputInfo { name: self.name(), records: rows.len() as u64, description: None };
         Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info })
+    }
+
+    fn start(&self, start: &Offset, _: Time) -> Result<()> {
+        self.first.store(start.as_count(), Ordering::SeqCst);
+        Ok(())
     }
 }
 
@@ -140,7 +150,8 @@ impl StreamingContext {
         let sc = self.spark_context();
         let (functions, partitions) = (Arc::clone(sc.functions()), sc.default_parallelism());
         let decoder = decode_values::<T>(&functions);
-        let source = Arc::new(MemorySource { rows: Mutex::default(), partitions, functions, decoder });
+        let source =
+            Arc::new(MemorySource { rows: Mutex::default(), first: AtomicU64::new(0), partitions, functions, decoder });
         let stream = self.source_stream("memory_stream", Arc::clone(&source) as Arc<dyn Source>, |data| data)?;
         Ok((MemoryStream(source), stream))
     }

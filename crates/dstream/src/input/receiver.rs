@@ -61,37 +61,33 @@ impl<T> Clone for ReceiverContext<T> {
 }
 
 impl<T: Data> ReceiverContext<T> {
-    /// Stores one row; it joins others in a block. Waits where the rate is limited.
+    /// Stores one row; it joins the others of its `spark.streaming.blockInterval` (200 ms) in a block. Waits where the rate is
+    /// limited.
     ///
     /// # Errors
     /// If the receiver was stopped.
     pub fn store(&self, row: T) -> Result<()> {
         self.control.may_store(1)?;
-        let full = {
+        self.control.cut_block();
+        {
             let mut rows = self.rows.lock();
             // Asked again under the lock, which the last flush takes after the stop: no row is taken and then lost.
             if self.is_stopped() {
                 return Err(stopped());
             }
             rows.push(row);
-            self.control.block_is_due(rows.len())
-        };
-        if full {
-            self.control.flush();
         }
+        self.control.buffered();
         Ok(())
     }
 
-    /// Stores rows as a block of their own, and returns when they are stored: what a reliable source may then acknowledge.
+    /// Stores rows as a block of their own, behind those that were stored one by one before, and returns when they are stored: what a reliable source may then acknowledge.
     ///
     /// # Errors
     /// If the receiver was stopped.
     pub fn store_many(&self, rows: Vec<T>) -> Result<()> {
         self.control.may_store(rows.len())?;
-        // Rows that were stored one by one before stay before.
-        self.control.flush();
-        self.control.add_block(block_of(rows));
-        Ok(())
+        self.control.add_block(block_of(rows))
     }
 
     /// Tells listeners and the log of an error; the receiver goes on.

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tidemill_engine::chunk::{Chunk, Data, decode_row};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::source::block::Block;
-use tidemill_engine::text::LineDecoder;
+use tidemill_engine::text::{HIGHEST_MAX_LINE_BYTES, LineDecoder, MAX_LINE_BYTES, line_ends, split_lines};
 
-use super::receiver::{Receiver, ReceiverContext};
+use super::receiver::{Receiver, ReceiverContext, stopped};
 use super::supervisor::{Buffer, Control, Supervisor};
 use crate::op::narrow::text_to_strings;
 use crate::stream::DStream;
@@ -36,7 +36,12 @@ impl StreamingContext {
     pub fn socket_text_stream(&self, host: &str, port: u16) -> Result<DStream<String>> {
         self.check_may_add()?;
         let conf = self.spark_context().conf();
-        let limit = conf.get_parsed("spark.streaming.maxLineBytes", tidemill_engine::text::MAX_LINE_BYTES)?;
+        let limit = conf.get_parsed("spark.streaming.maxLineBytes", MAX_LINE_BYTES)?;
+        if limit > HIGHEST_MAX_LINE_BYTES {
+            return Err(Error::usage(format!(
+                "spark.streaming.maxLineBytes is at most {HIGHEST_MAX_LINE_BYTES}, not {limit}"
+            )));
+        }
         let decoder = Arc::new(Mutex::new(LineDecoder::new(limit)));
         let (address, buffer) = ((host.to_string(), port), LineBuffer(Arc::clone(&decoder)));
         let start = move |control: &Control| receive_lines(control, &address, &decoder, limit);
@@ -86,6 +91,10 @@ fn connect((host, port): &(String, u16)) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
     for address in (host.as_str(), *port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            // Where nobody listens on a port that outgoing connections use, a connect may meet itself.
+            Ok(socket) if socket.local_addr()? == socket.peer_addr()? => {
+                last = ErrorKind::ConnectionRefused.into();
+            }
             Ok(socket) => {
                 socket.set_read_timeout(Some(READ_TIMEOUT))?;
                 return Ok(socket);
@@ -107,14 +116,25 @@ fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<Lin
         Err(error) => return control.restart(&format!("Error connecting to {place}"), Some(error.to_string()), None),
     };
     tracing::info!(server = place, "connected");
+    // A connection begins with a new line, however the last one ended.
+    finish(control, decoder);
     let mut bytes = vec![0; 64 << 10];
     loop {
-        let (lines, result) = match socket.read(&mut bytes) {
-            Ok(0) => (finish(decoder), Err("Socket data stream had no more data".to_string())),
-            Ok(n) => (feed(control, decoder, &bytes[..n]), Ok(())),
-            Err(error) if is_timeout(&error) => (Some(0), Ok(())),
-            Err(error) => (finish(decoder), Err(format!("Error receiving data from {place}: {error}"))),
+        let result = match socket.read(&mut bytes) {
+            Ok(0) => Err("Socket data stream had no more data".to_string()),
+            Ok(n) => {
+                if store_lines(control, decoder, &bytes[..n]).is_err() {
+                    return;
+                }
+                Ok(())
+            }
+            Err(error) if is_timeout(&error) && !control.is_stopped() => continue,
+            Err(_) if control.is_stopped() => return,
+            Err(error) => Err(format!("Error receiving data from {place}: {error}")),
         };
+        if result.is_err() {
+            finish(control, decoder);
+        }
         let faults = decoder.lock().take_faults();
         if !faults.is_empty() {
             metrics::counter!("tidemill_text_invalid_utf8_lines_total").increment(faults.invalid_utf8);
@@ -124,33 +144,43 @@ fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<Lin
         if let Err(message) = result {
             return control.restart(&message, None, None);
         }
-        // What was read is stored; only then is the next read held back.
-        match lines {
-            Some(lines) if control.may_store(lines).is_ok() => {}
-            _ => return,
+    }
+}
+
+/// Stores the lines that end in `bytes`, as the rate allows; the beginning of the next line goes with the last of them.
+fn store_lines(control: &Control, decoder: &Mutex<LineDecoder>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let lines = line_ends(bytes);
+        let permitted = if lines > 0 { control.may_store_some(lines)? } else { 0 };
+        let (head, tail) = if permitted == lines { (bytes, &[][..]) } else { split_lines(bytes, permitted) };
+        control.cut_block();
+        let full = {
+            let mut decoder = decoder.lock();
+            // Under the lock, which the last flush takes after the stop: no line is taken and then lost.
+            if control.is_stopped() {
+                return Err(stopped());
+            }
+            decoder.feed(head);
+            decoder.is_full()
+        };
+        if permitted > 0 {
+            control.buffered();
         }
-        if control.block_is_due(decoder.lock().len()) {
+        if full {
             control.flush();
         }
+        bytes = tail;
     }
+    Ok(())
 }
 
-/// Feeds bytes; the number of lines that this made, or nothing where the receiver was stopped.
-fn feed(control: &Control, decoder: &Mutex<LineDecoder>, bytes: &[u8]) -> Option<usize> {
+/// The input is at its end: what it had of its last line is a line.
+fn finish(control: &Control, decoder: &Mutex<LineDecoder>) {
     let mut decoder = decoder.lock();
-    // Under the lock, which the last flush takes after the stop.
-    if control.is_stopped() {
-        return None;
+    if !control.is_stopped() && decoder.in_line() {
+        decoder.finish();
+        control.buffered();
     }
-    let before = decoder.len();
-    decoder.feed(bytes);
-    Some(decoder.len() - before)
-}
-
-/// The server is gone: what it sent of its last line is a line. The next connection begins with a new one.
-fn finish(decoder: &Mutex<LineDecoder>) -> Option<usize> {
-    decoder.lock().finish();
-    Some(0)
 }
 
 struct SocketReceiver<T: 'static> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tidemill_engine::batch::StreamId;
 use tidemill_engine::clock::{Clock, Waker};
 use tidemill_engine::error::{Error, Result};
@@ -52,7 +52,8 @@ struct Shared {
     bus: Arc<ListenerBus>,
     context: StreamingContext,
     info: Mutex<ReceiverInfo>,
-    block_began: Mutex<Duration>,
+    /// The block interval, by number, in which the rows in the buffer began.
+    buffered_in: Mutex<Option<u128>>,
 }
 
 /// One start of a receiver, as the receiver sees it.
@@ -80,9 +81,17 @@ impl Supervisor {
     ) -> Result<Self> {
         let conf = context.spark_context().conf();
         let (ms, name, stream) = (Duration::from_millis(1), name.into(), context.graph().next_stream());
-        let max_rate = conf.get_parsed("spark.streaming.receiver.maxRate", f64::INFINITY)?;
-        let initial = conf.get_parsed("spark.streaming.backpressure.initialRate", max_rate)?;
+        // As in Spark, a rate that is not positive is no limit.
+        let rate = |key: &str, default: f64| {
+            conf.get_parsed(key, default).map(|rate| if rate > 0.0 { rate } else { f64::INFINITY })
+        };
+        let max_rate = rate("spark.streaming.receiver.maxRate", f64::INFINITY)?;
+        let initial = rate("spark.streaming.backpressure.initialRate", max_rate)?;
         let backpressure = conf.get_parsed("spark.streaming.backpressure.enabled", false)?;
+        let block_interval = conf.get_duration("spark.streaming.blockInterval", ms, Duration::from_millis(200))?;
+        if block_interval.is_zero() {
+            return Err(Error::usage("'spark.streaming.blockInterval' should be a positive value"));
+        }
         let info = ReceiverInfo { stream, name: name.clone(), location: "localhost".into(), ..ReceiverInfo::default() };
         let shared = Shared {
             stream,
@@ -91,7 +100,7 @@ impl Supervisor {
             flushing: Mutex::default(),
             blocks: Arc::default(),
             limiter: Arc::new(RateLimiter::new(if backpressure { initial } else { max_rate }, max_rate)),
-            block_interval: conf.get_duration("spark.streaming.blockInterval", ms, Duration::from_millis(200))?,
+            block_interval,
             restart_delay: conf.get_duration("spark.streaming.receiverRestartDelay", ms, Duration::from_secs(2))?,
             ended: Waker::default(),
             current: Mutex::default(),
@@ -99,7 +108,7 @@ impl Supervisor {
             bus: Arc::clone(context.bus()),
             context: context.clone(),
             info: Mutex::new(info),
-            block_began: Mutex::default(),
+            buffered_in: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -170,7 +179,10 @@ impl Shared {
             // stores after this is refused.
             control.run.wait();
             let request = control.request.lock().take();
-            stop();
+            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(stop)) {
+                control
+                    .report_error("the receiver panicked while it stopped", Some(panic_message(&*panic).to_string()));
+            }
             self.flush();
             match request {
                 None => break,
@@ -215,7 +227,12 @@ impl Shared {
     }
 
     fn flush(&self) {
-        let _order = self.flushing.lock();
+        let order = self.flushing.lock();
+        self.flush_in(&order);
+    }
+
+    fn flush_in(&self, _order: &MutexGuard<'_, ()>) {
+        *self.buffered_in.lock() = None;
         match self.buffer.take() {
             Ok(Some(block)) => self.blocks.add(block),
             Ok(None) => {}
@@ -233,14 +250,29 @@ impl Control {
         if self.is_stopped() || !self.shared.limiter.acquire(rows, &self.run) { Err(stopped()) } else { Ok(()) }
     }
 
-    /// Whether a buffer of this many rows, one of them just added, is old enough to be a block.
-    pub fn block_is_due(&self, rows: usize) -> bool {
-        let now = self.shared.clock.lock().monotonic();
-        let mut began = self.shared.block_began.lock();
-        if rows <= 1 {
-            *began = now;
+    /// Waits until rows may be stored; how many, at least one and at most `most`.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    pub fn may_store_some(&self, most: usize) -> Result<usize> {
+        self.shared.limiter.acquire_some(most, &self.run).filter(|_| !self.is_stopped()).ok_or_else(stopped)
+    }
+
+    /// Makes a block of what was buffered in an earlier block interval: before rows are buffered.
+    pub fn cut_block(&self) {
+        let began = *self.shared.buffered_in.lock();
+        if began.is_some_and(|began| began != self.block_number()) {
+            self.shared.flush();
         }
-        now.saturating_sub(*began) >= self.shared.block_interval
+    }
+
+    /// Rows were buffered.
+    pub fn buffered(&self) {
+        self.shared.buffered_in.lock().get_or_insert_with(|| self.block_number());
+    }
+
+    fn block_number(&self) -> u128 {
+        self.shared.clock.lock().monotonic().as_nanos() / self.shared.block_interval.as_nanos()
     }
 
     /// Makes a block of what is buffered.
@@ -248,9 +280,19 @@ impl Control {
         self.shared.flush();
     }
 
-    /// Adds a block.
-    pub fn add_block(&self, block: Block) {
+    /// Adds a block, behind what is buffered.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    pub fn add_block(&self, block: Block) -> Result<()> {
+        let order = self.shared.flushing.lock();
+        // Under the lock, which the last flush takes after the stop: no block is taken and then lost.
+        if self.is_stopped() {
+            return Err(stopped());
+        }
+        self.shared.flush_in(&order);
         self.shared.blocks.add(block);
+        Ok(())
     }
 
     /// Tells listeners and the log of an error.

@@ -270,7 +270,10 @@ fn read_whole(split: &FileSplit) -> Result<Batches> {
     let mut content = Vec::new();
     open(split)?.take(MAX_VALUE_BYTES as u64 + 1).read_to_end(&mut content).map_err(failed(&split.path))?;
     if content.len() > MAX_VALUE_BYTES {
-        return Err(Error::data(format!("{} has more than the {MAX_VALUE_BYTES} bytes that one row may have", split.path)));
+        return Err(Error::data(format!(
+            "{} has more than the {MAX_VALUE_BYTES} bytes that one row may have",
+            split.path
+        )));
     }
     let path: ArrayRef = Arc::new(StringArray::from_iter_values([&split.path]));
     let content: ArrayRef = Arc::new(BinaryArray::from_iter_values([content]));
