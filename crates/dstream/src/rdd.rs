@@ -4,6 +4,7 @@ mod accumulator;
 mod action;
 mod broadcast;
 pub(crate) mod create;
+mod lines;
 mod numeric;
 mod order;
 pub(crate) mod pair;
