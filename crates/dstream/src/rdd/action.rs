@@ -1,18 +1,24 @@
 //! Actions: what makes an RDD be computed.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::chunk::{Data, decode_rows};
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::function::CallSite;
 use tidemill_engine::operator::lower::lower;
 use tidemill_engine::operator::stage::StageOutput;
 
 use super::Rdd;
+use crate::context::SparkContext;
+use crate::dataset::{failed, in_driver};
 use crate::op::narrow::{count_partition, encode_result, fold_partition, map_partitions, take_partition};
 use crate::op::pair::KeyMap;
-use crate::op::partition::{Key, Partitioning};
+use crate::op::partition::{Key, Partitioning, pass, route_rows};
 
 impl<T: Data> Rdd<T> {
     /// The rows of the listed partitions, partition by partition.
@@ -39,10 +45,19 @@ impl<T: Data> Rdd<T> {
         Ok(self.run_all()?.into_iter().flatten().collect())
     }
 
-    /// All rows, partition by partition: one is held at a time.
+    /// All rows, partition by partition: the driver holds one at a time. Where a shuffle lies before them, all are
+    /// computed at once and kept until the iterator is dropped, on disk as far as memory does not hold them: else the
+    /// shuffle would run once for each.
     pub fn to_local_iterator(&self) -> impl Iterator<Item = Result<T>> + use<T> {
-        let rdd = self.clone();
-        (0..self.num_partitions()).flat_map(move |partition| match rdd.run(&[partition]) {
+        let mut rdd = self.clone();
+        if self.num_partitions() > 1 && self.dataset().lineage.has_shuffle() {
+            rdd = Rdd::from_dataset(self.context(), self.dataset().op(&pass::<T>(self.context().functions())));
+            let kept = rdd.persist(StorageLevel::MEMORY_AND_DISK).and_then(|rdd| rdd.count());
+            if let Err(error) = kept {
+                rdd = Rdd::from_dataset(self.context(), failed(self.context(), error));
+            }
+        }
+        (0..rdd.num_partitions()).flat_map(move |partition| match rdd.run(&[partition]) {
             Ok(rows) => rows.into_iter().flatten().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         })
@@ -60,7 +75,7 @@ impl<T: Data> Rdd<T> {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let heads = self.then(&take_partition::<T>(self.context(), n));
+        let heads = self.then(&take_partition::<T>(self.context().functions(), n));
         let partitions = self.num_partitions();
         let mut rows = Vec::new();
         let (mut next, mut step) = (0, if self.dataset().lineage.has_shuffle() { partitions.max(1) } else { 1 });
@@ -119,11 +134,9 @@ impl<T: Data> Rdd<T> {
             },
         );
         let partials = self.then(&partial).collect()?;
-        partials
-            .into_iter()
-            .flatten()
-            .reduce(|a, b| here(a, b))
-            .ok_or_else(|| Error::usage("Can not reduce() empty RDD"))
+        let reduced =
+            in_driver("reduce", CallSite::here(), || partials.into_iter().flatten().reduce(|a, b| here(a, b)))?;
+        reduced.ok_or_else(|| Error::usage("Can not reduce() empty RDD"))
     }
 
     /// Folds each partition from `zero`, then the results from `zero`.
@@ -142,10 +155,12 @@ impl<T: Data> Rdd<T> {
         seq: impl Fn(U, T) -> U + Send + Sync + 'static,
         comb: impl Fn(U, U) -> U,
     ) -> Result<U> {
-        Ok(self.partials(zero.clone(), seq)?.collect()?.into_iter().fold(zero, comb))
+        let partials = self.partials(zero.clone(), seq).collect()?;
+        in_driver("aggregate", CallSite::here(), || partials.into_iter().fold(zero, comb))
     }
 
-    /// Like [`Rdd::aggregate`], but the partitions' results are combined where they are, in at most `depth` rounds.
+    /// Like [`Rdd::aggregate`], but the partitions' results are combined by neighbours in at most `depth` rounds, of
+    /// which only the last is on the driver.
     #[track_caller]
     pub fn tree_aggregate<U: Data>(
         &self,
@@ -158,13 +173,17 @@ impl<T: Data> Rdd<T> {
             return Err(Error::usage(format!("Depth of tree aggregate must be at least 1 but got {depth}.")));
         }
         let comb = Arc::new(comb);
-        let mut partials = self.partials(zero.clone(), seq)?;
+        let mut partials = self.partials(zero.clone(), seq);
         let scale = (partials.num_partitions() as f64).powf(1.0 / depth as f64).ceil().max(2.0) as usize;
         while partials.num_partitions() > scale + partials.num_partitions().div_ceil(scale) {
-            let (partitions, f) = (partials.num_partitions().div_ceil(scale), Arc::clone(&comb));
-            partials = partials.coalesce(partitions).map_partitions(move |rows| rows.reduce(|a, b| f(a, b)));
+            let (before, f) = (partials.num_partitions(), Arc::clone(&comb));
+            let after = before.div_ceil(scale);
+            let to_neighbours =
+                route_rows(self.context(), "tree_aggregate", after, move |from, _, _| from * after / before);
+            partials = partials.then(&to_neighbours).map_partitions(move |rows| rows.reduce(|a, b| f(a, b)));
         }
-        Ok(partials.collect()?.into_iter().fold(zero, |a, b| comb(a, b)))
+        let partials = partials.collect()?;
+        in_driver("tree_aggregate", CallSite::here(), || partials.into_iter().fold(zero, |a, b| comb(a, b)))
     }
 
     /// Like [`Rdd::reduce`], combined as [`Rdd::tree_aggregate`] does.
@@ -174,7 +193,10 @@ impl<T: Data> Rdd<T> {
         let again = Arc::clone(&f);
         let reduced = self.tree_aggregate(
             None,
-            move |so_far: Option<T>, row| Some(so_far.map_or_else(|| row.clone(), |before| f(before, row.clone()))),
+            move |so_far: Option<T>, row| match so_far {
+                Some(before) => Some(f(before, row)),
+                None => Some(row),
+            },
             move |a, b| match (a, b) {
                 (Some(a), Some(b)) => Some(again(a, b)),
                 (a, b) => a.or(b),
@@ -185,14 +207,14 @@ impl<T: Data> Rdd<T> {
     }
 
     #[track_caller]
-    fn partials<U: Data>(&self, zero: U, seq: impl Fn(U, T) -> U + Send + Sync + 'static) -> Result<Rdd<U>> {
+    fn partials<U: Data>(&self, zero: U, seq: impl Fn(U, T) -> U + Send + Sync + 'static) -> Rdd<U> {
         let fold = fold_partition(
             self.context(),
             "aggregate",
             move || Some(zero.clone()),
             move |so_far: &mut Option<U>, row| *so_far = so_far.take().map(|before| seq(before, row)),
         );
-        Ok(self.then(&fold).flat_map(|partial| partial))
+        self.then(&fold).flat_map(|partial| partial)
     }
 
     /// The `n` smallest rows, in order.
@@ -201,27 +223,46 @@ impl<T: Data> Rdd<T> {
     where
         T: Ord,
     {
-        let smallest = fold_partition(self.context(), "take_ordered", Vec::new, move |heap: &mut Vec<T>, row| {
-            let mut full = BinaryHeap::from(std::mem::take(heap));
-            full.push(row);
-            if full.len() > n {
-                full.pop();
+        let keep = move |heap: &mut BinaryHeap<T>, row| {
+            if heap.len() < n {
+                heap.push(row);
+            } else if let Some(mut largest) = heap.peek_mut()
+                && row < *largest
+            {
+                *largest = row;
             }
-            *heap = full.into_vec();
-        });
+        };
+        let smallest = fold_partition(self.context(), "take_ordered", BinaryHeap::new, keep);
         let mut rows: Vec<T> = self.then(&smallest).collect()?.into_iter().flatten().collect();
         rows.sort();
         rows.truncate(n);
         Ok(rows)
     }
 
+    /// The `n` rows with the smallest `key(row)`, in order of it.
+    #[track_caller]
+    pub fn take_ordered_by<K: Data + Ord>(
+        &self,
+        n: usize,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
+        let rows = self.map(move |row| ByKey(key(&row), row)).take_ordered(n)?;
+        Ok(rows.into_iter().map(|row| row.1).collect())
+    }
+
+    /// The `n` rows with the largest `key(row)`, the largest first.
+    #[track_caller]
+    pub fn top_by<K: Data + Ord>(&self, n: usize, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Result<Vec<T>> {
+        self.take_ordered_by(n, move |row| Reverse(key(row)))
+    }
+
     /// The `n` largest rows, the largest first.
     #[track_caller]
     pub fn top(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Ord + std::hash::Hash,
+        T: Ord,
     {
-        Ok(self.map(std::cmp::Reverse).take_ordered(n)?.into_iter().map(|row| row.0).collect())
+        Ok(self.map(Reverse).take_ordered(n)?.into_iter().map(|row| row.0).collect())
     }
 
     /// The largest row.
@@ -231,6 +272,18 @@ impl<T: Data> Rdd<T> {
         T: Ord,
     {
         self.reduce(std::cmp::max)
+    }
+
+    /// The row with the largest `key(row)`; of several, the last one.
+    #[track_caller]
+    pub fn max_by_key<K: Data + Ord>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Result<T> {
+        Ok(self.map(move |row| ByKey(key(&row), row)).max()?.1)
+    }
+
+    /// The row with the smallest `key(row)`; of several, the first one.
+    #[track_caller]
+    pub fn min_by_key<K: Data + Ord>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Result<T> {
+        Ok(self.map(move |row| ByKey(key(&row), row)).min()?.1)
     }
 
     /// The smallest row.
@@ -291,9 +344,72 @@ impl<T: Data> Rdd<T> {
         self.map(|row| (row, ())).subtract_by_key(&other.map(|row| (row, ()))).keys()
     }
 
+    /// [`Rdd::subtract`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn subtract_with(&self, other: &Rdd<T>, partitioning: impl Into<Partitioning<T>>) -> Rdd<T>
+    where
+        T: Key,
+    {
+        self.map(|row| (row, ())).subtract_by_key_with(&other.map(|row| (row, ())), partitioning).keys()
+    }
+
+    /// [`Rdd::group_by`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn group_by_with<K: Key>(
+        &self,
+        f: impl Fn(&T) -> K + Send + Sync + 'static,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, Vec<T>)> {
+        self.key_by(f).group_by_key_with(partitioning)
+    }
+
     /// Lists of the rows with the same `f(row)`.
     #[track_caller]
     pub fn group_by<K: Key>(&self, f: impl Fn(&T) -> K + Send + Sync + 'static) -> Rdd<(K, Vec<T>)> {
         self.key_by(f).group_by_key()
+    }
+}
+
+/// A row that is compared by a key only.
+#[derive(Clone, Serialize, Deserialize)]
+struct ByKey<K, T>(K, T);
+
+impl<K: Ord, T> PartialEq for ByKey<K, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<K: Ord, T> Eq for ByKey<K, T> {}
+
+impl<K: Ord, T> PartialOrd for ByKey<K, T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord, T> Ord for ByKey<K, T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl SparkContext {
+    /// The rows that `f` makes of each of the listed partitions of an RDD; nothing else is computed.
+    ///
+    /// # Errors
+    /// If a partition is not one of the RDD's.
+    #[track_caller]
+    pub fn run_job<T: Data, U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        rdd: &Rdd<T>,
+        f: impl Fn(std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+        partitions: &[usize],
+    ) -> Result<Vec<Vec<U>>> {
+        let have = rdd.num_partitions();
+        if let Some(wrong) = partitions.iter().find(|partition| **partition >= have) {
+            return Err(Error::usage(format!("partition {wrong} is not one of the RDD's {have}")));
+        }
+        rdd.map_partitions(f).run(partitions)
     }
 }

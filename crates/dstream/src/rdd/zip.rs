@@ -11,7 +11,8 @@ use tidemill_engine::lineage::{Deps, Lineage};
 
 use super::Rdd;
 use crate::dataset::{Dataset, Transform, register, two};
-use crate::op::narrow::{ChunkWriter, fallible, map_partitions};
+use crate::op::beside::{gather, map_beside};
+use crate::op::narrow::{ChunkWriter, count_partition, fallible, map_partitions};
 
 type Together<T, U, W> = dyn Fn(Vec<T>, Vec<U>, &mut ChunkWriter<'_, '_, W>) -> Result<()> + Send + Sync;
 
@@ -104,28 +105,30 @@ impl<T: Data> Rdd<T> {
         })
     }
 
-    /// Rows with their numbers, from 0, in order. With more than one partition, the partitions are counted now.
+    /// Rows with their numbers, from 0, in order. With more than one partition, the rows are computed twice: to count
+    /// those of each partition, and to be numbered.
     #[track_caller]
     pub fn zip_with_index(&self) -> Rdd<(T, u64)> {
-        let counts = if self.num_partitions() > 1 {
-            let count = crate::op::narrow::count_partition::<T>(self.context().functions());
-            match Rdd::<u64>::from_dataset(self.context(), self.dataset().op(&count)).collect() {
-                Ok(counts) => counts,
-                Err(error) => {
-                    let failed = crate::dataset::failed(self.context(), error);
-                    return Rdd::from_dataset(self.context(), failed);
-                }
-            }
-        } else {
-            Vec::new()
-        };
-        let starts: Vec<u64> = std::iter::once(0)
-            .chain(counts.iter().scan(0, |sum, count| {
-                *sum += count;
-                Some(*sum)
-            }))
-            .collect();
-        self.map_partitions_with_index(move |partition, rows| rows.zip(starts[partition]..))
+        let sc = self.context();
+        if self.num_partitions() <= 1 {
+            return self.then(&map_partitions(sc, "zip_with_index", |_, rows: std::vec::IntoIter<T>| rows.zip(0..)));
+        }
+        let counts = self.dataset().op(&count_partition::<T>(sc.functions()));
+        let starts = gather(sc, "zip_with_index starts", |counts: Vec<u64>| {
+            let mut next = 0;
+            let starts = counts.into_iter().map(|count| {
+                let start = next;
+                next += count;
+                start
+            });
+            starts.collect::<Vec<u64>>()
+        });
+        let number = map_beside(sc, "zip_with_index", |starts: &Vec<u64>, partition, rows: Vec<T>, writer| {
+            let start = starts.get(partition).copied();
+            let start = start.ok_or_else(|| Error::internal("a partition was not counted"))?;
+            writer.extend(rows.into_iter().zip(start..))
+        });
+        Rdd::<u64>::from_dataset(sc, counts).then(&starts).with_all(&[self.dataset().clone()], &number)
     }
 
     /// Rows with numbers of their own, without a count: row n of partition k of p gets n * p + k.
@@ -173,17 +176,21 @@ fn run_program<T: std::fmt::Display + Send>(
         .spawn()
         .map_err(failed)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let lines = std::thread::scope(|scope| {
+    let (lines, fed) = std::thread::scope(|scope| {
         // The program may write before it has read all: both ends are served at once.
-        scope.spawn(move || {
+        let feeder = scope.spawn(move || {
             if let Some(mut stdin) = stdin {
                 // A program may stop reading early, as `head` does; that is no error of ours.
                 rows.into_iter().try_for_each(|row| writeln!(stdin, "{row}")).ok();
             }
         });
-        stdout.map(|stdout| BufReader::new(stdout).lines().collect::<Result<Vec<_>, _>>()).unwrap_or(Ok(Vec::new()))
+        let lines = stdout.map(|stdout| BufReader::new(stdout).lines().collect::<Result<Vec<_>, _>>());
+        (lines.unwrap_or(Ok(Vec::new())), feeder.join())
     });
     let status = child.wait().map_err(failed)?;
+    if let Err(panic) = fed {
+        std::panic::resume_unwind(panic);
+    }
     if !status.success() {
         return Err(format!("pipe to {program}: the program ended with {status}"));
     }

@@ -45,8 +45,13 @@ impl Stage {
                 StageKind::Input(self.children.len() - 1)
             }
             LineageKind::Op { function, inputs, deps } => {
-                let reread = *deps == Deps::Cartesian;
-                let inputs = inputs.iter().map(|input| self.input(input, reread)).collect::<Result<_>>()?;
+                let reread = |input: usize| match deps {
+                    Deps::Cartesian => true,
+                    Deps::Broadcast => input == 0,
+                    Deps::Aligned | Deps::Concat | Deps::Groups(_) => false,
+                };
+                let inputs = inputs.iter().enumerate().map(|(n, input)| self.input(input, reread(n)));
+                let inputs = inputs.collect::<Result<_>>()?;
                 StageKind::Op { function: Arc::clone(function), inputs, deps: deps.clone() }
             }
         };
