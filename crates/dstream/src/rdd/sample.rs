@@ -53,7 +53,7 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn random_split(&self, weights: &[f64], seed: u64) -> Result<Vec<Rdd<T>>> {
         let sum: f64 = weights.iter().sum();
-        if weights.iter().any(|weight| !(*weight >= 0.0)) || !(sum > 0.0 && sum.is_finite()) {
+        if sum == 0.0 || weights.iter().any(|weight| *weight < 0.0) || !sum.is_finite() {
             return Err(Error::usage("weights must be at least 0, and their sum greater than 0"));
         }
         let mut low = 0.0;

@@ -176,8 +176,14 @@ fn closures_run_on_every_row_and_partition() {
     let (rows, partitions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (row, partition) = (Arc::clone(&rows), Arc::clone(&partitions));
     let rdd = sc.parallelize_in(0..10, 4);
-    rdd.foreach(move |n| drop(row.fetch_add(n, Ordering::Relaxed))).unwrap();
-    rdd.foreach_partition(move |rows| drop(partition.fetch_add(rows.count() * 10 + 1, Ordering::Relaxed))).unwrap();
+    rdd.foreach(move |n| {
+        row.fetch_add(n, Ordering::Relaxed);
+    })
+    .unwrap();
+    rdd.foreach_partition(move |rows| {
+        partition.fetch_add(rows.count() * 10 + 1, Ordering::Relaxed);
+    })
+    .unwrap();
     assert_eq!((rows.load(Ordering::Relaxed), partitions.load(Ordering::Relaxed)), (45, 104));
     let computed = sc.accumulator(0);
     let tasks = computed.clone();
