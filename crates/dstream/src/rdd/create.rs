@@ -69,7 +69,7 @@ impl SparkContext {
     /// The lines of text files: a file, a directory, a glob, or several of these with commas between them. Files whose
     /// names start with `.` or `_` are read only if they are named in full. Files that end in `.gz`, `.bz2` or `.zst` are decompressed; others are cut into at least `min_partitions` parts.
     ///
-    /// Bytes that aren't UTF-8 become U+FFFD, and are counted and logged.
+    /// Bytes that aren't UTF-8 become U+FFFD, and are counted and logged. Lines of more than 16 MiB are skipped, counted and logged.
     pub fn text_file(&self, path: &str, min_partitions: usize) -> Rdd<String> {
         let data = text_dataset(self, path, min_partitions);
         Rdd::from_dataset(self, data.unwrap_or_else(|error| failed(self, error)))
@@ -146,7 +146,7 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
     let mut files = Vec::new();
     for pattern in split_patterns(paths) {
         let pattern = pattern.trim();
-        let pattern = pattern.strip_prefix("file://").or_else(|| pattern.strip_prefix("file:")).unwrap_or(pattern);
+        let pattern = local_path(pattern)?;
         let bad =
             |error: glob::PatternError| Error::usage(format!("{pattern} is not a valid pattern")).with_source(error);
         let before = files.len();
@@ -182,6 +182,15 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
         files[before..].sort_by(|a, b| a.path.cmp(&b.path));
     }
     Ok(files)
+}
+
+/// The path that a name or a `file:` URI gives.
+pub(super) fn local_path(name: &str) -> Result<&str> {
+    let path = name.strip_prefix("file://").or_else(|| name.strip_prefix("file:")).unwrap_or(name);
+    if path.contains("://") {
+        return Err(Error::usage(format!("{path} is not a local file: no other file systems are known here")));
+    }
+    Ok(path)
 }
 
 /// The parts between commas, of which those inside `{}` are none.

@@ -11,6 +11,7 @@ use tidemill_engine::chunk::{BATCH_ROWS, Data, encode_rows, rows_schema};
 use tidemill_engine::error::{Error, Result};
 
 use super::Rdd;
+use super::create::local_path;
 use crate::op::narrow::map_partitions;
 
 /// How text files are compressed.
@@ -82,6 +83,7 @@ impl<T: Data> Rdd<T> {
         suffix: &'static str,
         write: impl Fn(&mut File, std::vec::IntoIter<T>) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
+        let path = local(path)?;
         if path.exists() {
             return Err(Error::usage(format!("Output directory {} already exists", path.display())));
         }
@@ -115,6 +117,13 @@ impl<T: Data> Rdd<T> {
             }
         }
     }
+}
+
+fn local(path: &Path) -> Result<&Path> {
+    Ok(match path.to_str() {
+        Some(name) => Path::new(local_path(name)?),
+        None => path,
+    })
 }
 
 fn write_part<T>(
@@ -164,7 +173,7 @@ impl crate::context::SparkContext {
     /// The rows of an RDD that [`Rdd::save_as_object_file`] wrote, a partition for each part.
     #[track_caller]
     pub fn object_file<T: Data>(&self, path: impl AsRef<Path>) -> Result<Rdd<T>> {
-        let path = path.as_ref();
+        let path = local(path.as_ref())?;
         let damaged =
             |error: String| Error::data(format!("{} is not readable as object files: {error}", path.display()));
         let mut parts: Vec<PathBuf> = fs::read_dir(path)

@@ -80,6 +80,15 @@ fn take_computes_as_few_partitions_as_it_can() {
         assert_eq!(rdd.take(n).unwrap().len(), n.min(sizes.iter().sum::<i32>() as usize), "{n} of {sizes:?}");
         assert_eq!(computed.value(), read, "{n} of {sizes:?}");
     }
+    // Of partitions put together, no more than are needed either.
+    let computed = sc.accumulator(0);
+    let tasks = computed.clone();
+    let parts = sc.parallelize_in(0..8, 4).map_partitions(move |rows| {
+        tasks.add(1);
+        rows
+    });
+    assert_eq!(parts.coalesce(1).take(3).unwrap(), [0, 1, 2]);
+    assert_eq!(computed.value(), 2);
     // Within a partition, no more than a few chunks.
     let rows = sc.accumulator(0u64);
     let seen = rows.clone();

@@ -238,8 +238,12 @@ fn a_save_that_fails_leaves_nothing_behind() {
         assert!(failing.save_as_object_file(&path).is_err());
         assert_eq!(names(folder.path()), Vec::<String>::new());
     }
-    let path = folder.path().join("out");
-    sc.parallelize(0..3).save_as_text_file(&path).unwrap();
+    let uri = format!("file://{}", folder.path().join("out").display());
+    sc.parallelize(0..3).save_as_text_file(&uri).unwrap();
+    assert_eq!(names(folder.path()), ["out"]);
+    assert_eq!(sc.text_file(&uri, 1).count().unwrap(), 3);
+    says(&sc.parallelize(0..3).save_as_text_file("hdfs://host/out").unwrap_err(), &["hdfs://host/out", "local"]);
+    says(&sc.text_file("hdfs://host/out", 1).count().unwrap_err(), &["hdfs://host/out", "local"]);
     assert!(sc.parallelize(0..3).save_as_text_file("/proc/no/such/place").is_err());
 }
 
@@ -261,6 +265,8 @@ fn object_files_come_back_as_they_were_saved() {
     check("no rows", [], |sc| sc.object_file::<Row>(&path).unwrap());
     let error = sc.object_file::<Row>(folder.path().join("gone")).map(drop).unwrap_err();
     says(&error, &["gone", "not readable as object files"]);
+    let error = sc.object_file::<u8>(folder.path().join("1")).unwrap().count().unwrap_err();
+    says(&error, &["part-00000", "not an encoded u8"]);
     File::create(path.join("part-00001")).unwrap().write_all(b"no arrow").unwrap();
     let error = sc.object_file::<Row>(&path).unwrap().count().unwrap_err();
     says(&error, &["part-00001"]);

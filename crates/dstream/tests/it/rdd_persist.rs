@@ -76,6 +76,34 @@ fn memory_is_limited() {
 }
 
 #[test]
+fn what_is_read_again_and_again_may_be_what_does_not_fit() {
+    for storage in [10, 1 << 20] {
+        let sc = SparkContext::from_conf(conf().set("spark.memory.storageBytes", storage)).unwrap();
+        let rows = sc.parallelize_in(0..30, 3).distinct();
+        let pairs = rows.cartesian(&rows);
+        assert_eq!(pairs.count().unwrap(), 900, "not persisted");
+        rows.cache().unwrap();
+        assert_eq!(pairs.count().unwrap(), 900, "persisted after");
+        assert_eq!(rows.cartesian(&rows).count().unwrap(), 900, "persisted before");
+        assert_eq!(rows.sort_by(|n| *n).zip_with_index().count().unwrap(), 30);
+        assert_eq!(rows.zip(&rows).count().unwrap(), 30);
+    }
+}
+
+#[test]
+fn several_threads_share_what_is_kept() {
+    let sc = context();
+    let (rdd, computed) = counted(&sc);
+    rdd.cache().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(rdd.map(|row| row.len()).count().unwrap(), 1000));
+        }
+    });
+    assert_eq!(computed.value(), 4);
+}
+
+#[test]
 fn a_level_is_set_once() {
     let rdd = context().parallelize(0..3);
     rdd.cache().unwrap().cache().unwrap();

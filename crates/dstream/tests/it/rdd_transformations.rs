@@ -259,6 +259,17 @@ fn text_is_borrowed_until_it_becomes_rows() {
 }
 
 #[test]
+fn long_chains_do_not_end_the_process() {
+    let sc = context();
+    let chain = (0..500).fold(sc.parallelize_in(0..10, 2), |rdd, _| rdd.map(|n| n + 1));
+    assert_eq!(chain.collect().unwrap(), (500..510).collect::<Vec<_>>());
+    let union = (0..200).fold(sc.parallelize_in([0], 1), |rdd, n| rdd.union(&sc.parallelize_in([n + 1], 1)));
+    assert_eq!(union.collect().unwrap(), (0..=200).collect::<Vec<_>>());
+    let shuffled = (0..30).fold(sc.parallelize_in(0..10, 2), |rdd, _| rdd.repartition(2));
+    assert_eq!(shuffled.sum().unwrap(), 45);
+}
+
+#[test]
 fn names_ids_and_explain_are_for_people() {
     let sc = context();
     let rdd = sc.parallelize_in(0..10, 4).map(|n: i32| (n % 2, n)).reduce_by_key(|a, b| a + b);
