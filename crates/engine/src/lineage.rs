@@ -99,6 +99,7 @@ pub struct Lineage {
     id: u64,
     kind: LineageKind,
     partitions: usize,
+    depth: usize,
     element: &'static dyn Element,
     cache: RwLock<Option<Arc<CachedBlocks>>>,
     name: RwLock<Option<String>>,
@@ -108,7 +109,12 @@ impl Lineage {
     fn new(kind: LineageKind, partitions: usize, element: &'static dyn Element) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, kind, partitions, element, cache: RwLock::default(), name: RwLock::default() })
+        let depth = match &kind {
+            LineageKind::Scan(_) | LineageKind::Values(_) => 1,
+            LineageKind::Shuffle(input) => input.depth + 1,
+            LineageKind::Op { inputs, .. } => inputs.iter().map(|input| input.depth).max().unwrap_or(0) + 1,
+        };
+        Arc::new(Self { id, kind, partitions, depth, element, cache: RwLock::default(), name: RwLock::default() })
     }
 
     /// A leaf over a plan.
@@ -148,6 +154,11 @@ impl Lineage {
     /// The number of its partitions.
     pub fn partitions(&self) -> usize {
         self.partitions
+    }
+
+    /// The number of nodes on the longest way to a leaf.
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     /// What its chunks consist of.

@@ -261,8 +261,9 @@ fn text_is_borrowed_until_it_becomes_rows() {
 #[test]
 fn long_chains_do_not_end_the_process() {
     let sc = context();
-    let chain = (0..500).fold(sc.parallelize_in(0..10, 2), |rdd, _| rdd.map(|n| n + 1));
-    assert_eq!(chain.collect().unwrap(), (500..510).collect::<Vec<_>>());
+    let chain = |length| (0..length).fold(sc.parallelize_in(0..10, 2), |rdd, _| rdd.map(|n| n + 1));
+    assert_eq!(chain(990).collect().unwrap(), (990..1000).collect::<Vec<_>>());
+    says(&chain(3000).count().unwrap_err(), &["operators upon one another are too many"]);
     let union = (0..200).fold(sc.parallelize_in([0], 1), |rdd, n| rdd.union(&sc.parallelize_in([n + 1], 1)));
     assert_eq!(union.collect().unwrap(), (0..=200).collect::<Vec<_>>());
     let shuffled = (0..30).fold(sc.parallelize_in(0..10, 2), |rdd, _| rdd.repartition(2));

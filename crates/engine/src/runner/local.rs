@@ -27,6 +27,8 @@ impl LocalJobRunner {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("tidemill-task")
+            // Operators call one another, as deep as `lower` lets them.
+            .thread_stack_size(16 << 20)
             .enable_time()
             .build()
             .map_err(|error| Error::retry("the task threads can't be started").with_source(error))?;
