@@ -4,11 +4,15 @@ mod accumulator;
 mod action;
 mod broadcast;
 pub(crate) mod create;
+mod extreme;
 mod numeric;
 mod order;
 pub(crate) mod pair;
+mod pipe;
+mod reduce;
 mod sample;
 mod save;
+mod set;
 pub(crate) mod text;
 mod zip;
 
