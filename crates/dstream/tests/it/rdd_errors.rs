@@ -96,6 +96,23 @@ fn a_stopped_context_runs_nothing() {
 }
 
 #[test]
+fn a_failed_job_ends_the_tasks_that_are_left() {
+    let sc = SparkContext::new("local[1]", "test").unwrap();
+    let done = sc.accumulator(0);
+    let rows = done.clone();
+    let failing = sc.parallelize_in(0..1_000_000, 2).map(move |n| {
+        assert!(n >= 500_000, "the first partition fails");
+        rows.add(1);
+        n
+    });
+    says(&failing.count().unwrap_err(), &["the first partition fails"]);
+    let after = done.value();
+    assert!(after < 500_000, "{after} rows of the other partition");
+    assert_eq!(sc.parallelize(0..3).count().unwrap(), 3);
+    assert_eq!(done.value(), after, "nothing of it runs on");
+}
+
+#[test]
 fn a_failure_is_told_by_everything_above_it() {
     let sc = context();
     let wrong = sc.range(0, 1, 0, 1);

@@ -85,7 +85,7 @@ async fn run_tasks(
         match joined.map_err(task_died).and_then(|done| done) {
             Ok((slot, batches)) => results[slot] = batches,
             Err(error) => {
-                // The tasks that are left end at their next chunk. They are waited for, so that nothing of a failed job
+                // The tasks that are left end within some chunks. They are waited for, so that nothing of a failed job
                 // still writes when its caller cleans up or runs it again.
                 tasks.shutdown().await;
                 return Err(error);
