@@ -276,6 +276,8 @@ impl Chain {
             if self.finished {
                 return Ok(None);
             }
+            // Sources that are always ready never pause: a task must, to be ended and to let others run.
+            tokio::task::consume_budget().await;
             if let Some((input, stream)) = &mut self.current {
                 match stream.next().await {
                     Some(chunk) => {
