@@ -100,6 +100,7 @@ pub struct Lineage {
     kind: LineageKind,
     partitions: usize,
     depth: usize,
+    has_shuffle: bool,
     element: &'static dyn Element,
     cache: RwLock<Option<Arc<CachedBlocks>>>,
     name: RwLock<Option<String>>,
@@ -114,7 +115,13 @@ impl Lineage {
             LineageKind::Shuffle(input) => input.depth + 1,
             LineageKind::Op { inputs, .. } => inputs.iter().map(|input| input.depth).max().unwrap_or(0) + 1,
         };
-        Arc::new(Self { id, kind, partitions, depth, element, cache: RwLock::default(), name: RwLock::default() })
+        let has_shuffle = match &kind {
+            LineageKind::Scan(_) | LineageKind::Values(_) => false,
+            LineageKind::Shuffle(_) => true,
+            LineageKind::Op { inputs, .. } => inputs.iter().any(|input| input.has_shuffle),
+        };
+        let (cache, name) = (RwLock::default(), RwLock::default());
+        Arc::new(Self { id, kind, partitions, depth, has_shuffle, element, cache, name })
     }
 
     /// A leaf over a plan.
@@ -188,11 +195,7 @@ impl Lineage {
 
     /// Whether a shuffle lies between this node and its leaves.
     pub fn has_shuffle(&self) -> bool {
-        match &self.kind {
-            LineageKind::Scan(_) | LineageKind::Values(_) => false,
-            LineageKind::Shuffle(_) => true,
-            LineageKind::Op { inputs, .. } => inputs.iter().any(|input| input.has_shuffle()),
-        }
+        self.has_shuffle
     }
 
     /// The graph as an indented tree, this node first; a deeper `*` starts a stage.

@@ -11,7 +11,6 @@ use super::Rdd;
 use crate::dataset::{Dataset, Transform, register, two};
 use crate::op::beside::{gather, map_beside};
 use crate::op::narrow::{ChunkWriter, count_partition, map_partitions};
-use crate::op::partition::pass;
 
 type Together<T, U, W> = dyn Fn(Vec<T>, Vec<U>, &mut ChunkWriter<'_, '_, W>) -> Result<()> + Send + Sync;
 
@@ -91,21 +90,10 @@ impl<T: Data> Rdd<T> {
         })
     }
 
-    /// The same rows under a node of their own, for one who reads them several times in a plan: rows behind a shuffle can
-    /// be read once, so the plan keeps them at that node, whether what is persisted beneath it fits or not.
-    fn apart(&self) -> Rdd<T> {
-        let data = self.dataset();
-        if !data.lineage.has_shuffle() {
-            return self.clone();
-        }
-        Rdd::from_dataset(self.context(), data.op(&pass::<T>(self.context().functions())))
-    }
-
     /// Every pair of a row of this and a row of the other.
     #[track_caller]
     pub fn cartesian<U: Data>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
-        let (left, right) = (self.apart(), other.apart());
-        left.both("cartesian", &right, Deps::Cartesian, |left: Vec<T>, right: Vec<U>, writer| {
+        self.both("cartesian", other, Deps::Cartesian, |left: Vec<T>, right: Vec<U>, writer| {
             for row in left {
                 if writer.extend(right.iter().map(|other| (row.clone(), other.clone())))? == Flow::Enough {
                     break;
