@@ -59,6 +59,9 @@ impl SparkContext {
 
     fn build(conf: SparkConf, runner: Arc<dyn JobRunner>, shadow: bool) -> Result<Self> {
         let budget = MemoryBudget::new(conf.get_parsed("spark.memory.storageBytes", 1usize << 30)?);
+        if conf.get_parsed("spark.default.parallelism", 1usize)? == 0 {
+            return Err(Error::usage("spark.default.parallelism=0 is not a number of partitions"));
+        }
         let (functions, stopped) = (Arc::default(), AtomicBool::new(false));
         Ok(Self(Arc::new(Inner { conf, functions, runner: RwLock::new(runner), budget, stopped, shadow })))
     }

@@ -144,6 +144,14 @@ pub fn two(inputs: &[Dataset]) -> Result<(&Dataset, &Dataset)> {
     }
 }
 
+/// Runs on the driver the part of a closure's work that is done there; a panic in it becomes an error, as in a task.
+pub(crate) fn in_driver<R>(name: &str, call_site: CallSite, step: impl FnOnce() -> R) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).map_err(|panic| {
+        let message = tidemill_engine::function::panic_message(&*panic);
+        Error::usage(format!("the closure of {name} at {call_site} panicked: {message}"))
+    })
+}
+
 /// A data set whose every use is this error.
 pub fn failed(sc: &SparkContext, error: Error) -> Dataset {
     struct Fails(Error, Arc<Function>);
@@ -173,5 +181,6 @@ pub fn register<U: tidemill_engine::chunk::Data>(
     operator: impl Operator + 'static,
 ) -> Arc<Function> {
     let output = tidemill_engine::chunk::Rows::<U>::ELEMENT;
+    crate::op::narrow::prepare_actions::<U>(sc.functions());
     sc.functions().register(name, CallSite::here(), output, Arc::new(operator))
 }

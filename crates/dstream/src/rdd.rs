@@ -4,11 +4,16 @@ mod accumulator;
 mod action;
 mod broadcast;
 pub(crate) mod create;
+mod extreme;
+mod lines;
 mod numeric;
 mod order;
 pub(crate) mod pair;
+mod pipe;
+mod reduce;
 mod sample;
 mod save;
+mod set;
 pub(crate) mod text;
 mod zip;
 
@@ -58,7 +63,14 @@ impl<T> Clone for Rdd<T> {
 impl<T: Data> Rdd<T> {
     /// The typed shell of a data set whose rows are known to be `T`.
     pub fn from_dataset(sc: &SparkContext, data: Dataset) -> Self {
+        narrow::prepare_actions::<T>(sc.functions());
         Self { sc: sc.clone(), data, rows: PhantomData }
+    }
+
+    /// The same rows, of which it is known that they lie as those of `parent` do.
+    pub(crate) fn placed_as<P>(mut self, parent: &Rdd<P>) -> Self {
+        self.data.placement = parent.data.placement;
+        self
     }
 
     /// The untyped data set.
@@ -119,6 +131,18 @@ impl<T: Data> Rdd<T> {
         self.then(&narrow::map_partitions(&self.sc, "map_partitions_with_index", f))
     }
 
+    /// [`Rdd::map_partitions_with_index`]; `preserves_partitioning` is the caller's word that no key changes, so that
+    /// operations by key that follow need no shuffle.
+    #[track_caller]
+    pub fn map_partitions_with<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(usize, std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+        preserves_partitioning: bool,
+    ) -> Rdd<U> {
+        let mapped = self.then(&narrow::map_partitions(&self.sc, "map_partitions", f));
+        if preserves_partitioning { mapped.placed_as(self) } else { mapped }
+    }
+
     /// One list for each partition.
     #[track_caller]
     pub fn glom(&self) -> Rdd<Vec<T>> {
@@ -173,6 +197,11 @@ impl<T: Data> Rdd<T> {
     /// How it is computed: a line per operator with partitions, call site and element type; `*` marks a shuffle.
     pub fn explain(&self) -> String {
         self.data.lineage.explain()
+    }
+
+    /// What Spark calls [`Rdd::explain`].
+    pub fn to_debug_string(&self) -> String {
+        self.explain()
     }
 
     /// Keeps its partitions in memory, as objects, once they are computed.

@@ -171,10 +171,12 @@ pub fn append_encoded<T: Serialize>(builder: &mut BinaryBuilder, buffer: &mut Ve
 
 /// Decodes one value.
 pub fn decode_row<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    postcard::from_bytes(bytes).map_err(|error| {
-        Error::data(format!("{} bytes are not an encoded {}", bytes.len(), std::any::type_name::<T>()))
-            .with_source(error)
-    })
+    let wrong = || Error::data(format!("{} bytes are not an encoded {}", bytes.len(), std::any::type_name::<T>()));
+    match postcard::take_from_bytes(bytes) {
+        Ok((row, [])) => Ok(row),
+        Ok((_, _rest)) => Err(wrong()),
+        Err(error) => Err(wrong().with_source(error)),
+    }
 }
 
 /// Decodes what [`encode_rows`] made.

@@ -91,6 +91,13 @@ pub enum FunctionId {
     },
     /// No closure of the user's: an operator that its name and types define.
     Builtin(u64),
+    /// A builtin that takes a number, such as a limit.
+    BuiltinOf {
+        /// The builtin, by its name and types.
+        key: u64,
+        /// The number.
+        argument: u64,
+    },
     /// A closure that only the driver has.
     Driver(u64),
 }
@@ -158,7 +165,11 @@ impl Function {
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.name, self.call_site)
+        match self.id {
+            // Where a builtin was first made says nothing about the program.
+            FunctionId::Builtin(_) | FunctionId::BuiltinOf { .. } => f.write_str(self.name),
+            _ => write!(f, "{} at {}", self.name, self.call_site),
+        }
     }
 }
 
@@ -260,6 +271,15 @@ struct Inner {
     fingerprint: crc32fast::Hasher,
     functions: HashMap<FunctionId, Weak<Function>>,
     builtins: HashMap<u64, Arc<Function>>,
+    families: HashMap<u64, Family>,
+}
+
+/// A builtin that takes a number; one function is made for each use.
+#[derive(Clone)]
+struct Family {
+    name: &'static str,
+    output: &'static dyn Element,
+    make: Arc<dyn Fn(u64) -> Arc<dyn Operator> + Send + Sync>,
 }
 
 impl FunctionRegistry {
@@ -312,6 +332,24 @@ impl FunctionRegistry {
         Arc::clone(function)
     }
 
+    /// The operator that `name` and `types` define for a number, such as a limit. Once this was called for one number,
+    /// ids with any number are found. Nothing is kept per number.
+    #[track_caller]
+    pub fn builtin_of(
+        self: &Arc<Self>,
+        name: &'static str,
+        types: &str,
+        output: &'static dyn Element,
+        argument: u64,
+        make: impl Fn(u64) -> Arc<dyn Operator> + Send + Sync + 'static,
+    ) -> Arc<Function> {
+        let key = stable_hash(&[name, types]);
+        let mut inner = self.inner.lock();
+        let family = inner.families.entry(key).or_insert_with(|| Family { name, output, make: Arc::new(make) }).clone();
+        drop(inner);
+        Arc::new(family.function(key, argument))
+    }
+
     /// The closure behind an id that came from elsewhere.
     pub fn lookup(&self, id: FunctionId) -> Result<Arc<Function>> {
         if let Some(found) = self.find(id) {
@@ -331,6 +369,11 @@ impl FunctionRegistry {
         let inner = self.inner.lock();
         match id {
             FunctionId::Builtin(key) => inner.builtins.get(&key).cloned(),
+            FunctionId::BuiltinOf { key, argument } => {
+                let family = inner.families.get(&key).cloned();
+                drop(inner);
+                family.map(|family| Arc::new(family.function(key, argument)))
+            }
             _ => inner.functions.get(&id).and_then(Weak::upgrade),
         }
     }
@@ -348,6 +391,15 @@ impl FunctionRegistry {
     /// A number that is the same for the same graph: compared before plans are exchanged.
     pub fn fingerprint(&self) -> u32 {
         self.inner.lock().fingerprint.clone().finalize()
+    }
+}
+
+impl Family {
+    #[track_caller]
+    fn function(self, key: u64, argument: u64) -> Function {
+        let (id, operator) = (FunctionId::BuiltinOf { key, argument }, (self.make)(argument));
+        let call_site = CallSite::here();
+        Function { id, name: self.name, call_site, output: self.output, operator, registry: Weak::new() }
     }
 }
 
@@ -391,6 +443,20 @@ mod tests {
         assert!(registry.lookup(id).is_err());
         registry.seal();
         assert_eq!(add(&registry, "map").id(), FunctionId::Driver(2));
+    }
+
+    #[test]
+    fn a_builtin_with_a_number_is_found_for_every_number() {
+        let (one, two) = (Arc::<FunctionRegistry>::default(), Arc::<FunctionRegistry>::default());
+        let take = |registry: &Arc<FunctionRegistry>, n| {
+            let make = |_| Arc::new(PerChunk(|chunk, out: &mut Emit<'_>| out(chunk))) as Arc<dyn Operator>;
+            registry.builtin_of("take", "u32", Rows::<u32>::ELEMENT, n, make)
+        };
+        let id = take(&one, 7).id();
+        assert!(two.lookup(id).is_err());
+        take(&two, 0);
+        assert_eq!(two.lookup(id).unwrap().id(), id);
+        assert_ne!(id, take(&one, 8).id());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Deps {
     Concat,
     /// Of the one input, the listed partitions: coalescing and pruning.
     Groups(Vec<Vec<usize>>),
+    /// All partitions of the first input, which is small, then partition p of the second.
+    Broadcast,
     /// Every pair of a partition of the left and one of the right input.
     Cartesian,
 }
@@ -34,6 +36,7 @@ impl Deps {
             Deps::Aligned => inputs.first().copied().unwrap_or(0),
             Deps::Concat => inputs.iter().sum(),
             Deps::Groups(groups) => groups.len(),
+            Deps::Broadcast => inputs.get(1).copied().unwrap_or(0),
             Deps::Cartesian => inputs.iter().product(),
         }
     }
@@ -53,6 +56,7 @@ impl Deps {
                 Vec::new()
             }
             Deps::Groups(groups) => groups[partition].iter().map(|p| (0, *p)).collect(),
+            Deps::Broadcast => (0..inputs[0]).map(|p| (0, p)).chain([(1, partition)]).collect(),
             Deps::Cartesian => vec![(0, partition / inputs[1]), (1, partition % inputs[1])],
         }
     }
@@ -95,6 +99,8 @@ pub struct Lineage {
     id: u64,
     kind: LineageKind,
     partitions: usize,
+    depth: usize,
+    has_shuffle: bool,
     element: &'static dyn Element,
     cache: RwLock<Option<Arc<CachedBlocks>>>,
     name: RwLock<Option<String>>,
@@ -104,7 +110,18 @@ impl Lineage {
     fn new(kind: LineageKind, partitions: usize, element: &'static dyn Element) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, kind, partitions, element, cache: RwLock::default(), name: RwLock::default() })
+        let depth = match &kind {
+            LineageKind::Scan(_) | LineageKind::Values(_) => 1,
+            LineageKind::Shuffle(input) => input.depth + 1,
+            LineageKind::Op { inputs, .. } => inputs.iter().map(|input| input.depth).max().unwrap_or(0) + 1,
+        };
+        let has_shuffle = match &kind {
+            LineageKind::Scan(_) | LineageKind::Values(_) => false,
+            LineageKind::Shuffle(_) => true,
+            LineageKind::Op { inputs, .. } => inputs.iter().any(|input| input.has_shuffle),
+        };
+        let (cache, name) = (RwLock::default(), RwLock::default());
+        Arc::new(Self { id, kind, partitions, depth, has_shuffle, element, cache, name })
     }
 
     /// A leaf over a plan.
@@ -146,6 +163,11 @@ impl Lineage {
         self.partitions
     }
 
+    /// The number of nodes on the longest way to a leaf.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// What its chunks consist of.
     pub fn element(&self) -> &'static dyn Element {
         self.element
@@ -173,11 +195,7 @@ impl Lineage {
 
     /// Whether a shuffle lies between this node and its leaves.
     pub fn has_shuffle(&self) -> bool {
-        match &self.kind {
-            LineageKind::Scan(_) | LineageKind::Values(_) => false,
-            LineageKind::Shuffle(_) => true,
-            LineageKind::Op { inputs, .. } => inputs.iter().any(|input| input.has_shuffle()),
-        }
+        self.has_shuffle
     }
 
     /// The graph as an indented tree, this node first; a deeper `*` starts a stage.
@@ -215,10 +233,11 @@ mod tests {
     #[test]
     fn deps_say_what_is_read() {
         type Case = (Deps, &'static [usize], usize, &'static [&'static [(usize, usize)]]);
-        let cases: [Case; 4] = [
+        let cases: [Case; 5] = [
             (Deps::Aligned, &[2, 2], 2, &[&[(0, 0), (1, 0)], &[(0, 1), (1, 1)]]),
             (Deps::Concat, &[1, 0, 2], 3, &[&[(0, 0)], &[(2, 0)], &[(2, 1)]]),
             (Deps::Groups(vec![vec![0, 2], vec![1]]), &[3], 2, &[&[(0, 0), (0, 2)], &[(0, 1)]]),
+            (Deps::Broadcast, &[2, 2], 2, &[&[(0, 0), (0, 1), (1, 0)], &[(0, 0), (0, 1), (1, 1)]]),
             (Deps::Cartesian, &[1, 2], 2, &[&[(0, 0), (1, 0)], &[(0, 0), (1, 1)]]),
         ];
         for (deps, inputs, partitions, sources) in cases {

@@ -256,7 +256,7 @@ pub fn count_partition<T: Data>(functions: &Arc<FunctionRegistry>) -> Arc<Functi
 }
 
 /// The first `n` rows of each partition.
-pub fn take_partition<T: Data>(sc: &SparkContext, n: usize) -> Transform<T> {
+pub fn take_partition<T: Data>(functions: &Arc<FunctionRegistry>, n: usize) -> Transform<T> {
     struct Take<T>(usize, std::marker::PhantomData<fn() -> T>);
     impl<T: Data> Operator for Take<T> {
         fn open(&self, _: TaskInfo) -> Result<Box<dyn OperatorTask>> {
@@ -274,9 +274,23 @@ pub fn take_partition<T: Data>(sc: &SparkContext, n: usize) -> Transform<T> {
             Ok(if self.0 == 0 { Flow::Enough } else { Flow::More })
         }
     }
-    let types = format!("{} {n}", std::any::type_name::<T>());
-    let operator = || Arc::new(Take::<T>(n, std::marker::PhantomData)) as Arc<dyn Operator>;
-    Transform::narrow("take", sc.functions().builtin("take", &types, Rows::<T>::ELEMENT, operator))
+    let operator = |n| {
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        Arc::new(Take::<T>(n, std::marker::PhantomData)) as Arc<dyn Operator>
+    };
+    let types = std::any::type_name::<T>();
+    Transform::narrow("take", functions.builtin_of("take", types, Rows::<T>::ELEMENT, n as u64, operator))
+}
+
+/// Makes the builtins that actions on rows of `T` need, so that a plan that an action makes on the driver is understood
+/// wherever the graph was built.
+pub(crate) fn prepare_actions<T: Data>(functions: &Arc<FunctionRegistry>) {
+    encode_result::<T>(functions);
+    decode_values::<T>(functions);
+    count_partition::<T>(functions);
+    // Of a count, the result.
+    encode_result::<u64>(functions);
+    take_partition::<T>(functions, 0);
 }
 
 /// The end of an action's plan: rows, encoded, to the driver.

@@ -85,9 +85,18 @@ impl<K, P: Partitioner<K> + 'static> From<Arc<P>> for Partitioning<K> {
     }
 }
 
+impl<K> From<Arc<dyn Partitioner<K>>> for Partitioning<K> {
+    fn from(partitioner: Arc<dyn Partitioner<K>>) -> Self {
+        Partitioning::Custom(partitioner)
+    }
+}
+
 impl<K: Key> Partitioning<K> {
-    /// The placement that a shuffle of `inputs` makes. By default: that of an input which has one, in Spark's manner, else
-    /// `spark.default.parallelism` partitions by hash, else as many as the largest input has.
+    /// The placement that a shuffle of `inputs` makes.
+    ///
+    /// By default, as Spark's `Partitioner.defaultPartitioner`: the one that all inputs have; else the largest one by hash
+    /// that an input has, unless it has both fewer partitions than the default and at most a tenth of the largest
+    /// input's; else `spark.default.parallelism` partitions by hash, or as many as the largest input has.
     pub fn placement(&self, sc: &SparkContext, inputs: &[&Dataset]) -> Placement {
         let key = TypeId::of::<K>();
         match self {
@@ -97,14 +106,19 @@ impl<K: Key> Partitioning<K> {
                 Placement { partitions: partitioner.partitions().max(1), key, custom: Some(id) }
             }
             Partitioning::Default => {
-                let placed =
-                    inputs.iter().filter_map(|input| input.placement).filter(|p| p.key == key && p.custom.is_none());
-                placed.max_by_key(|placement| placement.partitions).unwrap_or_else(|| {
-                    let largest = inputs.iter().map(|input| input.partitions()).max().unwrap_or(1);
-                    let set = sc.conf().contains("spark.default.parallelism");
-                    let partitions = if set { sc.default_parallelism() } else { largest.max(1) };
-                    Placement { partitions, key, custom: None }
-                })
+                let placed = || inputs.iter().filter_map(|input| input.placement).filter(|p| p.key == key);
+                if let Some(first) = placed().next()
+                    && placed().filter(|p| *p == first).count() == inputs.len()
+                {
+                    return first;
+                }
+                let largest = inputs.iter().map(|input| input.partitions()).max().unwrap_or(1);
+                let set = sc.conf().contains("spark.default.parallelism");
+                let default = if set { sc.default_parallelism() } else { largest.max(1) };
+                // Of a partitioner of one input's, the other inputs know no more than that it is another one.
+                let by_hash = placed().filter(|p| p.custom.is_none()).max_by_key(|p| p.partitions);
+                let eligible = by_hash.filter(|p| largest < 10 * p.partitions || default <= p.partitions);
+                eligible.unwrap_or(Placement { partitions: default, key, custom: None })
             }
         }
     }
@@ -284,7 +298,8 @@ fn read_pairs<K: Data, V: Data>(functions: &Arc<FunctionRegistry>) -> Arc<Functi
     functions.builtin("read_pairs", types, Rows::<(K, V)>::ELEMENT, operator)
 }
 
-fn read_rows<T: Data>(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
+/// The builtin that reads whole rows behind a shuffle.
+pub(crate) fn read_rows<T: Data>(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
     let types = std::any::type_name::<T>();
     functions.builtin("read_rows", types, Rows::<T>::ELEMENT, || Arc::new(ReadRows::<T>(PhantomData)))
 }

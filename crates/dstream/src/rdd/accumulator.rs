@@ -12,8 +12,13 @@ struct Inner<T> {
 }
 
 /// A value that tasks add to. A task that runs again adds again, as in Spark.
-#[derive(Clone)]
 pub struct Accumulator<T>(Arc<Inner<T>>);
+
+impl<T> Clone for Accumulator<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl SparkContext {
     /// An accumulator that starts at `zero` and adds by `+=`.

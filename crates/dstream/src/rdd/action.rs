@@ -1,18 +1,16 @@
 //! Actions: what makes an RDD be computed.
 
-use std::collections::BinaryHeap;
-use std::sync::Arc;
-
-use foldhash::fast::FixedState;
+use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::chunk::{Data, decode_rows};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::operator::lower::lower;
 use tidemill_engine::operator::stage::StageOutput;
 
 use super::Rdd;
-use crate::op::narrow::{count_partition, encode_result, fold_partition, map_partitions, take_partition};
-use crate::op::pair::KeyMap;
-use crate::op::partition::{Key, Partitioning};
+use crate::context::SparkContext;
+use crate::dataset::failed;
+use crate::op::narrow::{count_partition, encode_result, map_partitions, take_partition};
+use crate::op::partition::pass;
 
 impl<T: Data> Rdd<T> {
     /// The rows of the listed partitions, partition by partition.
@@ -39,10 +37,19 @@ impl<T: Data> Rdd<T> {
         Ok(self.run_all()?.into_iter().flatten().collect())
     }
 
-    /// All rows, partition by partition: one is held at a time.
+    /// All rows, partition by partition: the driver holds one at a time. Where a shuffle lies before them, all are
+    /// computed at once and kept until the iterator is dropped, on disk as far as memory does not hold them: else the
+    /// shuffle would run once for each.
     pub fn to_local_iterator(&self) -> impl Iterator<Item = Result<T>> + use<T> {
-        let rdd = self.clone();
-        (0..self.num_partitions()).flat_map(move |partition| match rdd.run(&[partition]) {
+        let mut rdd = self.clone();
+        if self.num_partitions() > 1 && self.dataset().lineage.has_shuffle() {
+            rdd = Rdd::from_dataset(self.context(), self.dataset().op(&pass::<T>(self.context().functions())));
+            let kept = rdd.persist(StorageLevel::MEMORY_AND_DISK).and_then(|rdd| rdd.count());
+            if let Err(error) = kept {
+                rdd = Rdd::from_dataset(self.context(), failed(self.context(), error));
+            }
+        }
+        (0..rdd.num_partitions()).flat_map(move |partition| match rdd.run(&[partition]) {
             Ok(rows) => rows.into_iter().flatten().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         })
@@ -60,7 +67,7 @@ impl<T: Data> Rdd<T> {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let heads = self.then(&take_partition::<T>(self.context(), n));
+        let heads = self.then(&take_partition::<T>(self.context().functions(), n));
         let partitions = self.num_partitions();
         let mut rows = Vec::new();
         let (mut next, mut step) = (0, if self.dataset().lineage.has_shuffle() { partitions.max(1) } else { 1 });
@@ -98,202 +105,24 @@ impl<T: Data> Rdd<T> {
         });
         self.then(&transform).run_all().map(drop)
     }
+}
 
-    /// All rows reduced to one; the partitions' results are reduced in order.
+impl SparkContext {
+    /// The rows that `f` makes of each of the listed partitions of an RDD; nothing else is computed.
     ///
     /// # Errors
-    /// If there are no rows.
+    /// If a partition is not one of the RDD's.
     #[track_caller]
-    pub fn reduce(&self, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Result<T> {
-        let f = Arc::new(f);
-        let here = Arc::clone(&f);
-        let partial = fold_partition(
-            self.context(),
-            "reduce",
-            || None,
-            move |so_far: &mut Option<T>, row| {
-                *so_far = Some(match so_far.take() {
-                    Some(before) => f(before, row),
-                    None => row,
-                });
-            },
-        );
-        let partials = self.then(&partial).collect()?;
-        partials
-            .into_iter()
-            .flatten()
-            .reduce(|a, b| here(a, b))
-            .ok_or_else(|| Error::usage("Can not reduce() empty RDD"))
-    }
-
-    /// Folds each partition from `zero`, then the results from `zero`.
-    #[track_caller]
-    pub fn fold(&self, zero: T, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Result<T> {
-        let f = Arc::new(f);
-        let again = Arc::clone(&f);
-        self.aggregate(zero, move |a, b| f(a, b), move |a, b| again(a, b))
-    }
-
-    /// Folds each partition from `zero` by `seq`, then the results from `zero` by `comb`.
-    #[track_caller]
-    pub fn aggregate<U: Data>(
+    pub fn run_job<T: Data, U: Data, I: IntoIterator<Item = U>>(
         &self,
-        zero: U,
-        seq: impl Fn(U, T) -> U + Send + Sync + 'static,
-        comb: impl Fn(U, U) -> U,
-    ) -> Result<U> {
-        Ok(self.partials(zero.clone(), seq)?.collect()?.into_iter().fold(zero, comb))
-    }
-
-    /// Like [`Rdd::aggregate`], but the partitions' results are combined where they are, in at most `depth` rounds.
-    #[track_caller]
-    pub fn tree_aggregate<U: Data>(
-        &self,
-        zero: U,
-        seq: impl Fn(U, T) -> U + Send + Sync + 'static,
-        comb: impl Fn(U, U) -> U + Send + Sync + 'static,
-        depth: usize,
-    ) -> Result<U> {
-        if depth < 1 {
-            return Err(Error::usage(format!("Depth of tree aggregate must be at least 1 but got {depth}.")));
+        rdd: &Rdd<T>,
+        f: impl Fn(std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+        partitions: &[usize],
+    ) -> Result<Vec<Vec<U>>> {
+        let have = rdd.num_partitions();
+        if let Some(wrong) = partitions.iter().find(|partition| **partition >= have) {
+            return Err(Error::usage(format!("partition {wrong} is not one of the RDD's {have}")));
         }
-        let comb = Arc::new(comb);
-        let mut partials = self.partials(zero.clone(), seq)?;
-        let scale = (partials.num_partitions() as f64).powf(1.0 / depth as f64).ceil().max(2.0) as usize;
-        while partials.num_partitions() > scale + partials.num_partitions().div_ceil(scale) {
-            let (partitions, f) = (partials.num_partitions().div_ceil(scale), Arc::clone(&comb));
-            partials = partials.coalesce(partitions).map_partitions(move |rows| rows.reduce(|a, b| f(a, b)));
-        }
-        Ok(partials.collect()?.into_iter().fold(zero, |a, b| comb(a, b)))
-    }
-
-    /// Like [`Rdd::reduce`], combined as [`Rdd::tree_aggregate`] does.
-    #[track_caller]
-    pub fn tree_reduce(&self, f: impl Fn(T, T) -> T + Send + Sync + 'static, depth: usize) -> Result<T> {
-        let f = Arc::new(f);
-        let again = Arc::clone(&f);
-        let reduced = self.tree_aggregate(
-            None,
-            move |so_far: Option<T>, row| Some(so_far.map_or_else(|| row.clone(), |before| f(before, row.clone()))),
-            move |a, b| match (a, b) {
-                (Some(a), Some(b)) => Some(again(a, b)),
-                (a, b) => a.or(b),
-            },
-            depth,
-        )?;
-        reduced.ok_or_else(|| Error::usage("Can not reduce() empty RDD"))
-    }
-
-    #[track_caller]
-    fn partials<U: Data>(&self, zero: U, seq: impl Fn(U, T) -> U + Send + Sync + 'static) -> Result<Rdd<U>> {
-        let fold = fold_partition(
-            self.context(),
-            "aggregate",
-            move || Some(zero.clone()),
-            move |so_far: &mut Option<U>, row| *so_far = so_far.take().map(|before| seq(before, row)),
-        );
-        Ok(self.then(&fold).flat_map(|partial| partial))
-    }
-
-    /// The `n` smallest rows, in order.
-    #[track_caller]
-    pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
-    where
-        T: Ord,
-    {
-        let smallest = fold_partition(self.context(), "take_ordered", Vec::new, move |heap: &mut Vec<T>, row| {
-            let mut full = BinaryHeap::from(std::mem::take(heap));
-            full.push(row);
-            if full.len() > n {
-                full.pop();
-            }
-            *heap = full.into_vec();
-        });
-        let mut rows: Vec<T> = self.then(&smallest).collect()?.into_iter().flatten().collect();
-        rows.sort();
-        rows.truncate(n);
-        Ok(rows)
-    }
-
-    /// The `n` largest rows, the largest first.
-    #[track_caller]
-    pub fn top(&self, n: usize) -> Result<Vec<T>>
-    where
-        T: Ord + std::hash::Hash,
-    {
-        Ok(self.map(std::cmp::Reverse).take_ordered(n)?.into_iter().map(|row| row.0).collect())
-    }
-
-    /// The largest row.
-    #[track_caller]
-    pub fn max(&self) -> Result<T>
-    where
-        T: Ord,
-    {
-        self.reduce(std::cmp::max)
-    }
-
-    /// The smallest row.
-    #[track_caller]
-    pub fn min(&self) -> Result<T>
-    where
-        T: Ord,
-    {
-        self.reduce(std::cmp::min)
-    }
-
-    /// Each distinct row once.
-    #[track_caller]
-    pub fn distinct(&self) -> Rdd<T>
-    where
-        T: Key,
-    {
-        self.distinct_in(Partitioning::Default)
-    }
-
-    /// Each distinct row once, in this many partitions.
-    #[track_caller]
-    pub fn distinct_in(&self, partitioning: impl Into<Partitioning<T>>) -> Rdd<T>
-    where
-        T: Key,
-    {
-        self.map(|row| (row, ())).reduce_by_key_with(|(), ()| (), partitioning).keys()
-    }
-
-    /// How often each row occurs.
-    #[track_caller]
-    pub fn count_by_value(&self) -> Result<KeyMap<T, u64>>
-    where
-        T: Key,
-    {
-        let counts = self.map(|row| (row, 1u64)).reduce_by_key(|a, b| a + b).collect()?;
-        let mut map = KeyMap::with_hasher(FixedState::default());
-        map.extend(counts);
-        Ok(map)
-    }
-
-    /// The rows that are in both, each once.
-    #[track_caller]
-    pub fn intersection(&self, other: &Rdd<T>) -> Rdd<T>
-    where
-        T: Key,
-    {
-        let both = self.map(|row| (row, ())).cogroup(&other.map(|row| (row, ())));
-        both.filter(|(_, (left, right))| !left.is_empty() && !right.is_empty()).keys()
-    }
-
-    /// The rows of this one that are not in the other.
-    #[track_caller]
-    pub fn subtract(&self, other: &Rdd<T>) -> Rdd<T>
-    where
-        T: Key,
-    {
-        self.map(|row| (row, ())).subtract_by_key(&other.map(|row| (row, ()))).keys()
-    }
-
-    /// Lists of the rows with the same `f(row)`.
-    #[track_caller]
-    pub fn group_by<K: Key>(&self, f: impl Fn(&T) -> K + Send + Sync + 'static) -> Rdd<(K, Vec<T>)> {
-        self.key_by(f).group_by_key()
+        rdd.map_partitions(f).run(partitions)
     }
 }

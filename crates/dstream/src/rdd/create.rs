@@ -66,16 +66,17 @@ impl SparkContext {
         }
     }
 
-    /// The lines of text files: a file, a directory, a glob, or several of these with commas between them. Files that
-    /// end in `.gz`, `.bz2` or `.zst` are decompressed; others are cut into at least `min_partitions` parts.
+    /// The lines of text files: a file, a directory, a glob, or several of these with commas between them. Files whose
+    /// names start with `.` or `_` are read only if they are named in full. Files that end in `.gz`, `.bz2` or `.zst` are decompressed; others are cut into at least `min_partitions` parts.
     ///
-    /// Bytes that aren't UTF-8 become U+FFFD, and are counted and logged.
+    /// Bytes that aren't UTF-8 become U+FFFD, and are counted and logged. Lines of more than 16 MiB are skipped, counted and logged.
     pub fn text_file(&self, path: &str, min_partitions: usize) -> Rdd<String> {
         let data = text_dataset(self, path, min_partitions);
         Rdd::from_dataset(self, data.unwrap_or_else(|error| failed(self, error)))
     }
 
     /// The files that `path` names, each as its name and its content.
+    #[track_caller]
     pub fn whole_text_files(&self, path: &str) -> Rdd<(String, String)> {
         self.binary_files(path).map(|(path, content)| (path, String::from_utf8_lossy(&content).into_owned()))
     }
@@ -143,8 +144,9 @@ fn whole_splits(files: Vec<FileSplit>) -> Vec<Vec<FileSplit>> {
 /// The files that a path names, by name; hidden ones (`.x`, `_x`) inside directories are left out.
 fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
     let mut files = Vec::new();
-    for pattern in paths.split(',').map(str::trim) {
-        let pattern = pattern.strip_prefix("file://").unwrap_or(pattern);
+    for pattern in split_patterns(paths) {
+        let pattern = pattern.trim();
+        let pattern = local_path(pattern)?;
         let bad =
             |error: glob::PatternError| Error::usage(format!("{pattern} is not a valid pattern")).with_source(error);
         let before = files.len();
@@ -153,7 +155,12 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
         let found: Vec<_> = if Path::new(pattern).exists() {
             vec![Path::new(pattern).to_path_buf()]
         } else {
-            glob::glob(pattern).map_err(bad)?.filter_map(|entry| entry.ok()).collect()
+            let mut found = Vec::new();
+            for pattern in expand_braces(pattern) {
+                let entries = glob::glob(&pattern).map_err(bad)?;
+                found.extend(entries.filter_map(|entry| entry.ok()).filter(|path| !is_hidden(path)));
+            }
+            found
         };
         for path in found {
             matched = true;
@@ -175,6 +182,51 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
         files[before..].sort_by(|a, b| a.path.cmp(&b.path));
     }
     Ok(files)
+}
+
+/// The path that a name or a `file:` URI gives.
+pub(super) fn local_path(name: &str) -> Result<&str> {
+    let path = name.strip_prefix("file://").or_else(|| name.strip_prefix("file:")).unwrap_or(name);
+    if path.contains("://") {
+        return Err(Error::usage(format!("{path} is not a local file: no other file systems are known here")));
+    }
+    Ok(path)
+}
+
+/// The parts between commas, of which those inside `{}` are none.
+fn split_patterns(paths: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0usize);
+    for (at, character) in paths.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&paths[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&paths[start..]);
+    parts
+}
+
+/// `a{b,c}d` as `abd` and `acd`, which is what Hadoop's globs have beyond those of the shell.
+fn expand_braces(pattern: &str) -> Vec<String> {
+    let Some(open) = pattern.find('{') else { return vec![pattern.to_string()] };
+    let mut depth = 0usize;
+    let close = pattern[open..].char_indices().find_map(|(at, character)| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        (depth == 0).then_some(open + at)
+    });
+    let Some(close) = close else { return vec![pattern.to_string()] };
+    let (head, inside, tail) = (&pattern[..open], &pattern[open + 1..close], &pattern[close + 1..]);
+    let alternatives = split_patterns(inside).into_iter();
+    alternatives.flat_map(|middle| expand_braces(&format!("{head}{middle}{tail}"))).collect()
 }
 
 fn is_hidden(path: &Path) -> bool {

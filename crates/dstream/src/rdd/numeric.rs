@@ -1,6 +1,9 @@
 //! RDDs of numbers: sums, moments and histograms.
 
+use std::ops::Add;
+
 use serde::{Deserialize, Serialize};
+use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
 
 use super::Rdd;
@@ -30,8 +33,8 @@ impl StatCounter {
         self.count += 1;
         self.mean += delta / self.count as f64;
         self.squares += delta * (value - self.mean);
-        self.max = self.max.max(value);
-        self.min = self.min.min(value);
+        self.max = larger(self.max, value);
+        self.min = smaller(self.min, value);
         self
     }
 
@@ -49,8 +52,8 @@ impl StatCounter {
             count: self.count + other.count,
             mean: (self.mean * n + other.mean * m) / (n + m),
             squares: self.squares + other.squares + delta * delta * n * m / (n + m),
-            max: self.max.max(other.max),
-            min: self.min.min(other.min),
+            max: larger(self.max, other.max),
+            min: smaller(self.min, other.min),
         }
     }
 
@@ -92,6 +95,16 @@ impl StatCounter {
     }
 }
 
+/// The larger of two, not a number if either is none, as in Java.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller of two, not a number if either is none.
+fn smaller(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a < b { a } else { b }
+}
+
 /// Bucket borders, one more than there are buckets, and how many numbers lie in each. A bucket holds its lower border
 /// and not its upper one, the last bucket holds both.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,17 +115,19 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
+impl<T: Data + Default + Add<Output = T>> Rdd<T> {
+    /// The sum; the default value, which is 0, of none.
+    #[track_caller]
+    pub fn sum(&self) -> Result<T> {
+        self.fold(T::default(), |a, b| a + b)
+    }
+}
+
 impl Rdd<f64> {
     /// All moments in one pass.
     #[track_caller]
     pub fn stats(&self) -> Result<StatCounter> {
         self.aggregate(StatCounter::default(), StatCounter::merge, StatCounter::merge_stats)
-    }
-
-    /// The sum; 0 of none.
-    #[track_caller]
-    pub fn sum(&self) -> Result<f64> {
-        self.fold(0.0, |a, b| a + b)
     }
 
     /// The mean.
@@ -159,8 +174,8 @@ impl Rdd<f64> {
         if min == max || buckets == 1 {
             return Ok(Histogram { borders: vec![min, max], counts: vec![stats.count()] });
         }
-        let step = (max - min) / buckets as f64;
-        let mut borders: Vec<f64> = (0..buckets).map(|n| min + n as f64 * step).collect();
+        let width = max - min;
+        let mut borders: Vec<f64> = (0..buckets).map(|n| min + n as f64 * width / buckets as f64).collect();
         borders.push(max);
         self.histogram_of(borders)
     }

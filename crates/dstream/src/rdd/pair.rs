@@ -130,18 +130,41 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
         seq: impl Fn(U, V) -> U + Send + Sync + 'static,
         comb: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Rdd<(K, U)> {
+        self.aggregate_by_key_with(zero, seq, comb, Partitioning::Default)
+    }
+
+    /// [`Rdd::aggregate_by_key`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn aggregate_by_key_with<U: Data>(
+        &self,
+        zero: U,
+        seq: impl Fn(U, V) -> U + Send + Sync + 'static,
+        comb: impl Fn(U, U) -> U + Send + Sync + 'static,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, U)> {
         let seq = std::sync::Arc::new(seq);
         let first = std::sync::Arc::clone(&seq);
         let combiner = Combiner::new(move |v| first(zero.clone(), v), move |u, v| seq(u, v), comb);
-        self.then(&pair::combine_by_key(self.context(), "aggregate_by_key", combiner, Partitioning::Default, true))
+        self.then(&pair::combine_by_key(self.context(), "aggregate_by_key", combiner, partitioning.into(), true))
     }
 
     /// The values of each key folded from a copy of `zero`.
     #[track_caller]
     pub fn fold_by_key(&self, zero: V, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Rdd<(K, V)> {
+        self.fold_by_key_with(zero, f, Partitioning::Default)
+    }
+
+    /// [`Rdd::fold_by_key`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn fold_by_key_with(
+        &self,
+        zero: V,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, V)> {
         let f = std::sync::Arc::new(f);
         let again = std::sync::Arc::clone(&f);
-        self.aggregate_by_key(zero, move |a, b| f(a, b), move |a, b| again(a, b))
+        self.aggregate_by_key_with(zero, move |a, b| f(a, b), move |a, b| again(a, b), partitioning)
     }
 
     /// The same pairs, placed as `partitioning` says: operations by key that follow need no shuffle.
@@ -201,27 +224,68 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
     /// [`Rdd::join`], and the pairs of this side whose key the other lacks.
     #[track_caller]
     pub fn left_outer_join<W: Data>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))> {
+        self.left_outer_join_with(other, Partitioning::Default)
+    }
+
+    /// [`Rdd::left_outer_join`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn left_outer_join_with<W: Data>(
+        &self,
+        other: &Rdd<(K, W)>,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, (V, Option<W>))> {
         let pick = |(v, w): (Option<V>, Option<W>)| v.map(|v| (v, w));
-        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Left, Partitioning::Default, pick))
+        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Left, partitioning.into(), pick))
     }
 
     /// [`Rdd::join`], and the pairs of the other side whose key this one lacks.
     #[track_caller]
     pub fn right_outer_join<W: Data>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, W))> {
+        self.right_outer_join_with(other, Partitioning::Default)
+    }
+
+    /// [`Rdd::right_outer_join`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn right_outer_join_with<W: Data>(
+        &self,
+        other: &Rdd<(K, W)>,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, (Option<V>, W))> {
         let pick = |(v, w): (Option<V>, Option<W>)| w.map(|w| (v, w));
-        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Right, Partitioning::Default, pick))
+        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Right, partitioning.into(), pick))
     }
 
     /// [`Rdd::join`], and the pairs of either side whose key the other lacks.
     #[track_caller]
     pub fn full_outer_join<W: Data>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, Option<W>))> {
-        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Full, Partitioning::Default, Some))
+        self.full_outer_join_with(other, Partitioning::Default)
+    }
+
+    /// [`Rdd::full_outer_join`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn full_outer_join_with<W: Data>(
+        &self,
+        other: &Rdd<(K, W)>,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, (Option<V>, Option<W>))> {
+        self.with_all(&[other.dataset().clone()], &join(self.context(), Side::Full, partitioning.into(), Some))
     }
 
     /// The pairs of this one whose key the other lacks.
     #[track_caller]
     pub fn subtract_by_key<W: Data>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)> {
-        self.cogroup(other).flat_map_values(|(left, right)| if right.is_empty() { left } else { Vec::new() })
+        self.subtract_by_key_with(other, Partitioning::Default)
+    }
+
+    /// [`Rdd::subtract_by_key`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn subtract_by_key_with<W: Data>(
+        &self,
+        other: &Rdd<(K, W)>,
+        partitioning: impl Into<Partitioning<K>>,
+    ) -> Rdd<(K, V)> {
+        let both = self.cogroup_with(other, partitioning);
+        both.flat_map_values(|(left, right)| if right.is_empty() { left } else { Vec::new() })
     }
 
     /// The same keys with `f(value)`; no pair moves.

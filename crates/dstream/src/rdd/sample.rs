@@ -1,7 +1,6 @@
 //! Samples and splits, the same for the same seed.
 
 use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::collections::HashMap;
 use tidemill_engine::chunk::Data;
@@ -9,6 +8,7 @@ use tidemill_engine::error::{Error, Result};
 
 use super::Rdd;
 use crate::dataset::failed;
+use crate::op::narrow::map_partitions;
 use crate::op::partition::Key;
 
 fn generator(seed: u64, partition: usize) -> SmallRng {
@@ -36,29 +36,24 @@ impl<T: Data> Rdd<T> {
     /// A sample: each row with probability `fraction`, or with replacement `fraction` times on average.
     #[track_caller]
     pub fn sample(&self, with_replacement: bool, fraction: f64, seed: u64) -> Rdd<T> {
-        if fraction.is_nan() || fraction < 0.0 || (!with_replacement && fraction > 1.0) {
-            let error =
-                Error::usage(format!("fraction {fraction} must be at least 0, and at most 1 without replacement"));
+        if let Err(error) = check_fraction(with_replacement, fraction) {
             return Rdd::from_dataset(self.context(), failed(self.context(), error));
         }
-        self.map_partitions_with_index(move |partition, rows| {
+        let pick = move |partition, rows: std::vec::IntoIter<T>| {
             let mut random = generator(seed, partition);
             rows.flat_map(move |row| {
-                let times = if with_replacement {
-                    poisson(fraction, &mut random)
-                } else {
-                    usize::from(random.random::<f64>() < fraction)
-                };
-                vec![row; times]
+                let times = times(with_replacement, fraction, &mut random);
+                std::iter::repeat_n(row, times)
             })
-        })
+        };
+        self.then(&map_partitions(self.context(), "sample", pick)).placed_as(self)
     }
 
     /// Splits by weight: each row goes to exactly one of the RDDs.
     #[track_caller]
     pub fn random_split(&self, weights: &[f64], seed: u64) -> Result<Vec<Rdd<T>>> {
         let sum: f64 = weights.iter().sum();
-        if weights.iter().any(|weight| weight.is_nan() || *weight < 0.0) || sum.is_nan() || sum <= 0.0 {
+        if sum == 0.0 || weights.iter().any(|weight| *weight < 0.0) || !sum.is_finite() {
             return Err(Error::usage("weights must be at least 0, and their sum greater than 0"));
         }
         let mut low = 0.0;
@@ -66,46 +61,83 @@ impl<T: Data> Rdd<T> {
         for weight in weights {
             let (from, to) = (low / sum, (low + weight) / sum);
             low += weight;
-            splits.push(self.map_partitions_with_index(move |partition, rows| {
+            let pick = move |partition, rows: std::vec::IntoIter<T>| {
                 let mut random = generator(seed, partition);
                 rows.filter(move |_| {
                     let at = random.random::<f64>();
                     from <= at && at < to
                 })
-            }));
+            };
+            splits.push(self.then(&map_partitions(self.context(), "random_split", pick)).placed_as(self));
         }
         Ok(splits)
     }
 
     /// Exactly `n` rows, or all if there are fewer (without replacement), in random order.
+    ///
+    /// The driver gets no more than `n` rows of each partition. With replacement the rows are computed twice: to be
+    /// counted, and to be picked.
+    #[track_caller]
     pub fn take_sample(&self, with_replacement: bool, n: usize, seed: u64) -> Result<Vec<T>> {
-        let mut rows = self.collect()?;
-        let mut random = generator(seed, 0);
-        if with_replacement {
-            let picks = if rows.is_empty() { 0 } else { n };
-            return Ok((0..picks).map(|_| rows[random.random_range(0..rows.len())].clone()).collect());
+        if n == 0 {
+            return Ok(Vec::new());
         }
-        let (picked, _) = rows.partial_shuffle(&mut random, n);
-        Ok(picked.to_vec())
+        if !with_replacement {
+            // The n smallest of independent random numbers belong to a uniform sample, and their order is random.
+            let numbered = self.map_partitions_with_index(move |partition, rows| {
+                let mut random = generator(seed, partition);
+                rows.map(move |row| (random.random::<u64>(), row))
+            });
+            return Ok(numbered.take_ordered_by(n, |(number, _)| *number)?.into_iter().map(|(_, row)| row).collect());
+        }
+        let total = self.count()?;
+        let mut random = generator(seed, self.num_partitions());
+        let mut picks: Vec<(u64, usize)> =
+            (0..if total == 0 { 0 } else { n }).map(|place| (random.random_range(0..total), place)).collect();
+        picks.sort_unstable();
+        let picked = self.zip_with_index().map_partitions(move |rows| {
+            let mut found = Vec::new();
+            for (row, index) in rows {
+                let first = picks.partition_point(|(pick, _)| *pick < index);
+                let places = picks[first..].iter().take_while(|(pick, _)| *pick == index);
+                found.extend(places.map(|(_, place)| (*place, row.clone())));
+            }
+            found
+        });
+        let mut rows = picked.collect()?;
+        rows.sort_by_key(|(place, _)| *place);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
+}
+
+/// How often a row is taken.
+fn times(with_replacement: bool, fraction: f64, random: &mut SmallRng) -> usize {
+    if with_replacement { poisson(fraction, random) } else { usize::from(random.random::<f64>() < fraction) }
+}
+
+fn check_fraction(with_replacement: bool, fraction: f64) -> Result<()> {
+    if fraction >= 0.0 && fraction.is_finite() && (with_replacement || fraction <= 1.0) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("fraction {fraction} must be at least 0, and at most 1 without replacement")))
 }
 
 impl<K: Key, V: Data> Rdd<(K, V)> {
     /// A sample of the pairs, with a fraction for each key; keys without one are left out.
     #[track_caller]
     pub fn sample_by_key(&self, with_replacement: bool, fractions: HashMap<K, f64>, seed: u64) -> Rdd<(K, V)> {
-        self.map_partitions_with_index(move |partition, rows| {
+        if let Some(error) = fractions.values().find_map(|f| check_fraction(with_replacement, *f).err()) {
+            return Rdd::from_dataset(self.context(), failed(self.context(), error));
+        }
+        let pick = move |partition, rows: std::vec::IntoIter<(K, V)>| {
             let mut random = generator(seed, partition);
             let picked = rows.flat_map(|row| {
                 let fraction = fractions.get(&row.0).copied().unwrap_or(0.0);
-                let times = if with_replacement {
-                    poisson(fraction, &mut random)
-                } else {
-                    usize::from(random.random::<f64>() < fraction)
-                };
-                vec![row; times]
+                let times = times(with_replacement, fraction, &mut random);
+                std::iter::repeat_n(row, times)
             });
             picked.collect::<Vec<_>>()
-        })
+        };
+        self.then(&map_partitions(self.context(), "sample_by_key", pick)).placed_as(self)
     }
 }

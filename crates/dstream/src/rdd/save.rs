@@ -5,11 +5,13 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use arrow::ipc::writer::FileWriter;
 use flate2::write::GzEncoder;
-use tidemill_engine::chunk::{Data, encode_rows};
+use tidemill_engine::chunk::{BATCH_ROWS, Data, encode_rows, rows_schema};
 use tidemill_engine::error::{Error, Result};
 
 use super::Rdd;
+use super::create::local_path;
 use crate::op::narrow::map_partitions;
 
 /// How text files are compressed.
@@ -64,10 +66,13 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn save_as_object_file(&self, path: impl AsRef<Path>) -> Result<()> {
         self.save(path.as_ref(), "", |file, rows| {
-            let batch = encode_rows(rows.as_slice()).map_err(std::io::Error::other)?;
             let mut writer =
-                arrow::ipc::writer::FileWriter::try_new(file, &batch.schema()).map_err(std::io::Error::other)?;
-            writer.write(&batch).and_then(|()| writer.finish()).map_err(std::io::Error::other)
+                FileWriter::try_new(BufWriter::new(file), &rows_schema()).map_err(std::io::Error::other)?;
+            for rows in rows.as_slice().chunks(BATCH_ROWS) {
+                let batch = encode_rows(rows).map_err(std::io::Error::other)?;
+                writer.write(&batch).map_err(std::io::Error::other)?;
+            }
+            writer.finish().and_then(|()| writer.flush()).map_err(std::io::Error::other)
         })
     }
 
@@ -78,6 +83,7 @@ impl<T: Data> Rdd<T> {
         suffix: &'static str,
         write: impl Fn(&mut File, std::vec::IntoIter<T>) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
+        let path = local(path)?;
         if path.exists() {
             return Err(Error::usage(format!("Output directory {} already exists", path.display())));
         }
@@ -111,6 +117,13 @@ impl<T: Data> Rdd<T> {
             }
         }
     }
+}
+
+fn local(path: &Path) -> Result<&Path> {
+    Ok(match path.to_str() {
+        Some(name) => Path::new(local_path(name)?),
+        None => path,
+    })
 }
 
 fn write_part<T>(
@@ -158,8 +171,9 @@ fn write_lines<T: Display>(file: &mut File, codec: Codec, rows: std::vec::IntoIt
 
 impl crate::context::SparkContext {
     /// The rows of an RDD that [`Rdd::save_as_object_file`] wrote, a partition for each part.
+    #[track_caller]
     pub fn object_file<T: Data>(&self, path: impl AsRef<Path>) -> Result<Rdd<T>> {
-        let path = path.as_ref();
+        let path = local(path.as_ref())?;
         let damaged =
             |error: String| Error::data(format!("{} is not readable as object files: {error}", path.display()));
         let mut parts: Vec<PathBuf> = fs::read_dir(path)

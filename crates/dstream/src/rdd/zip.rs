@@ -1,7 +1,5 @@
-//! Two RDDs side by side, every pair of them, and rows with numbers; and rows through an external program.
+//! Two RDDs side by side, every pair of them, and rows with numbers.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tidemill_engine::chunk::{Chunk, Data};
@@ -11,7 +9,8 @@ use tidemill_engine::lineage::{Deps, Lineage};
 
 use super::Rdd;
 use crate::dataset::{Dataset, Transform, register, two};
-use crate::op::narrow::{ChunkWriter, fallible, map_partitions};
+use crate::op::beside::{gather, map_beside};
+use crate::op::narrow::{ChunkWriter, count_partition, map_partitions};
 
 type Together<T, U, W> = dyn Fn(Vec<T>, Vec<U>, &mut ChunkWriter<'_, '_, W>) -> Result<()> + Send + Sync;
 
@@ -104,28 +103,30 @@ impl<T: Data> Rdd<T> {
         })
     }
 
-    /// Rows with their numbers, from 0, in order. With more than one partition, the partitions are counted now.
+    /// Rows with their numbers, from 0, in order. With more than one partition, the rows are computed twice: to count
+    /// those of each partition, and to be numbered.
     #[track_caller]
     pub fn zip_with_index(&self) -> Rdd<(T, u64)> {
-        let counts = if self.num_partitions() > 1 {
-            let count = crate::op::narrow::count_partition::<T>(self.context().functions());
-            match Rdd::<u64>::from_dataset(self.context(), self.dataset().op(&count)).collect() {
-                Ok(counts) => counts,
-                Err(error) => {
-                    let failed = crate::dataset::failed(self.context(), error);
-                    return Rdd::from_dataset(self.context(), failed);
-                }
-            }
-        } else {
-            Vec::new()
-        };
-        let starts: Vec<u64> = std::iter::once(0)
-            .chain(counts.iter().scan(0, |sum, count| {
-                *sum += count;
-                Some(*sum)
-            }))
-            .collect();
-        self.map_partitions_with_index(move |partition, rows| rows.zip(starts[partition]..))
+        let sc = self.context();
+        if self.num_partitions() <= 1 {
+            return self.then(&map_partitions(sc, "zip_with_index", |_, rows: std::vec::IntoIter<T>| rows.zip(0..)));
+        }
+        let counts = self.dataset().op(&count_partition::<T>(sc.functions()));
+        let starts = gather(sc, "zip_with_index starts", |counts: Vec<u64>| {
+            let mut next = 0;
+            let starts = counts.into_iter().map(|count| {
+                let start = next;
+                next += count;
+                start
+            });
+            starts.collect::<Vec<u64>>()
+        });
+        let number = map_beside(sc, "zip_with_index", |starts: &Vec<u64>, partition, rows: Vec<T>, writer| {
+            let start = starts.get(partition).copied();
+            let start = start.ok_or_else(|| Error::internal("a partition was not counted"))?;
+            writer.extend(rows.into_iter().zip(start..))
+        });
+        Rdd::<u64>::from_dataset(sc, counts).then(&starts).with_all(&[self.dataset().clone()], &number)
     }
 
     /// Rows with numbers of their own, without a count: row n of partition k of p gets n * p + k.
@@ -136,56 +137,4 @@ impl<T: Data> Rdd<T> {
             rows.zip((0u64..).map(move |n| n * partitions + partition as u64))
         })
     }
-}
-
-impl<T: Data + std::fmt::Display> Rdd<T> {
-    /// The lines that an external program writes when it gets the rows of a partition as lines; one run for each
-    /// partition. A program that ends with another status than 0 fails the job.
-    #[track_caller]
-    pub fn pipe(&self, command: &[&str], environment: &[(&str, &str)]) -> Rdd<String> {
-        let command: Vec<String> = command.iter().map(|part| part.to_string()).collect();
-        let environment: Vec<(String, String)> =
-            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let transform =
-            map_partitions(self.context(), "pipe", move |_, rows: std::vec::IntoIter<T>| {
-                match run_program(&command, &environment, rows) {
-                    Ok(lines) => lines.into_iter().map(Ok).collect(),
-                    Err(error) => vec![Err(error)],
-                }
-            });
-        let lines: Rdd<Result<String, String>> = self.then(&transform);
-        lines.then(&fallible(self.context(), "pipe"))
-    }
-}
-
-fn run_program<T: std::fmt::Display + Send>(
-    command: &[String],
-    environment: &[(String, String)],
-    rows: std::vec::IntoIter<T>,
-) -> Result<Vec<String>, String> {
-    let (program, arguments) = command.split_first().ok_or("pipe needs a command")?;
-    let failed = |error: std::io::Error| format!("pipe to {program}: {error}");
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let lines = std::thread::scope(|scope| {
-        // The program may write before it has read all: both ends are served at once.
-        scope.spawn(move || {
-            if let Some(mut stdin) = stdin {
-                // A program may stop reading early, as `head` does; that is no error of ours.
-                rows.into_iter().try_for_each(|row| writeln!(stdin, "{row}")).ok();
-            }
-        });
-        stdout.map(|stdout| BufReader::new(stdout).lines().collect::<Result<Vec<_>, _>>()).unwrap_or(Ok(Vec::new()))
-    });
-    let status = child.wait().map_err(failed)?;
-    if !status.success() {
-        return Err(format!("pipe to {program}: the program ended with {status}"));
-    }
-    lines.map_err(failed)
 }

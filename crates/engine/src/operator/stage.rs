@@ -49,6 +49,7 @@ impl StageOutput {
 }
 
 /// What a node of a stage's tree does.
+#[derive(Clone)]
 pub enum StageKind {
     /// Reads child plan number n, partition by partition.
     Input(usize),
@@ -73,8 +74,10 @@ pub struct StageNode {
     pub kind: StageKind,
     /// The number of its partitions.
     pub partitions: usize,
-    /// Where its partitions are kept once computed, if they are.
+    /// Where its partitions are kept once computed, if they are persisted.
     pub cache: Option<Arc<CachedBlocks>>,
+    /// Where its partitions are kept while the plan runs, if they are read more than once.
+    pub kept: Option<Arc<CachedBlocks>>,
 }
 
 /// The plan node of a stage.
@@ -184,9 +187,22 @@ struct Inputs {
 
 /// The chunks of one partition of a node.
 fn open(node: Arc<StageNode>, partition: usize, inputs: Arc<Inputs>) -> BoxStream<'static, Result<Chunk>> {
+    let Some(kept) = node.kept.clone() else { return open_persisted(node, partition, inputs) };
+    once_computed(kept, partition, move || open_persisted(Arc::clone(&node), partition, Arc::clone(&inputs)))
+}
+
+fn open_persisted(node: Arc<StageNode>, partition: usize, inputs: Arc<Inputs>) -> BoxStream<'static, Result<Chunk>> {
     let Some(cache) = node.cache.clone() else { return open_uncached(&node, partition, inputs) };
+    once_computed(cache, partition, move || open_uncached(&node, partition, Arc::clone(&inputs)))
+}
+
+fn once_computed(
+    cache: Arc<CachedBlocks>,
+    partition: usize,
+    open: impl Fn() -> BoxStream<'static, Result<Chunk>> + Send + Sync + 'static,
+) -> BoxStream<'static, Result<Chunk>> {
     let chunks = async move {
-        let compute = || open_uncached(&node, partition, Arc::clone(&inputs)).try_collect::<Vec<_>>();
+        let compute = || open().try_collect::<Vec<_>>();
         cache.get_or_compute(partition, compute).await.map(|chunks| stream::iter(chunks.into_iter().map(Ok)))
     };
     stream::once(chunks).try_flatten().boxed()
@@ -250,6 +266,7 @@ impl Chain {
                 [parent]
                     if *deps == Deps::Aligned
                         && parent.cache.is_none()
+                        && parent.kept.is_none()
                         && matches!(parent.kind, StageKind::Op { .. }) =>
                 {
                     bottom = Arc::clone(parent);
@@ -276,6 +293,8 @@ impl Chain {
             if self.finished {
                 return Ok(None);
             }
+            // Sources that are always ready never pause: a task must, to be ended and to let others run.
+            tokio::task::consume_budget().await;
             if let Some((input, stream)) = &mut self.current {
                 match stream.next().await {
                     Some(chunk) => {

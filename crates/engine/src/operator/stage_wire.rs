@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::{StageExec, StageKind, StageNode, StageOutput};
 use crate::cache::CachedBlocks;
-use crate::chunk::rows_schema;
+use crate::chunk::{ArrowBatches, Element, rows_schema};
 use crate::codec::{NodeWire, from_wire, to_wire};
 use crate::error::{Error, Result};
 use crate::function::{FunctionId, FunctionRegistry};
@@ -59,7 +59,7 @@ impl Flat {
         if let Some(index) = self.seen.get(&Arc::as_ptr(node)) {
             return Ok(*index);
         }
-        let (cached, partitions) = (node.cache.is_some(), node.partitions);
+        let (cached, partitions) = (node.cache.is_some() || node.kept.is_some(), node.partitions);
         let kind = match &node.kind {
             StageKind::Input(child) => Kind::Input(*child),
             StageKind::Encoded(batches) => Kind::Encoded(batches.iter().map(to_ipc).collect::<Result<_>>()?),
@@ -94,7 +94,7 @@ fn decode(
     let stage: Stage = from_wire(bytes)?;
     let mut nodes: Vec<Arc<StageNode>> = Vec::with_capacity(stage.nodes.len());
     for Node { kind, partitions, cached } in stage.nodes {
-        let mut cache = None;
+        let mut element: &'static dyn Element = &ArrowBatches;
         let kind = match kind {
             Kind::Input(child) if child < children.len() => StageKind::Input(child),
             Kind::Input(child) => {
@@ -110,13 +110,12 @@ fn decode(
                     .map(|input| nodes.get(input).cloned())
                     .collect::<Option<Vec<_>>>()
                     .ok_or_else(|| Error::data("a plan that arrived refers to a node that it lacks"))?;
-                if cached {
-                    cache = Some(CachedBlocks::transient(function.output(), partitions));
-                }
+                element = function.output();
                 StageKind::Op { function, inputs, deps }
             }
         };
-        nodes.push(Arc::new(StageNode { kind, partitions, cache }));
+        let kept = cached.then(|| CachedBlocks::transient(element, partitions));
+        nodes.push(Arc::new(StageNode { kind, partitions, cache: None, kept }));
     }
     let root = nodes.pop().ok_or_else(|| Error::data("a plan that arrived has a stage without nodes"))?;
     Ok(Arc::new(StageExec::new(root, children.to_vec(), stage.output)))

@@ -27,6 +27,8 @@ impl LocalJobRunner {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("tidemill-task")
+            // Operators call one another, as deep as `lower` lets them.
+            .thread_stack_size(16 << 20)
             .enable_time()
             .build()
             .map_err(|error| Error::retry("the task threads can't be started").with_source(error))?;
@@ -71,7 +73,6 @@ async fn run_tasks(
         return Ok(vec![plan.execute(*partition, context)?.try_collect().await?]);
     }
     let mut results: Vec<Vec<RecordBatch>> = partitions.iter().map(|_| Vec::new()).collect();
-    // Dropping the set, as an error does, ends the tasks that are left.
     let mut tasks = JoinSet::new();
     for (slot, partition) in partitions.into_iter().enumerate() {
         let (plan, context) = (Arc::clone(&plan), Arc::clone(&context));
@@ -81,8 +82,15 @@ async fn run_tasks(
         });
     }
     while let Some(joined) = tasks.join_next().await {
-        let (slot, batches) = joined.map_err(task_died)??;
-        results[slot] = batches;
+        match joined.map_err(task_died).and_then(|done| done) {
+            Ok((slot, batches)) => results[slot] = batches,
+            Err(error) => {
+                // The tasks that are left end within some chunks. They are waited for, so that nothing of a failed job
+                // still writes when its caller cleans up or runs it again.
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
     }
     Ok(results)
 }
