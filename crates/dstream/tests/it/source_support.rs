@@ -146,6 +146,11 @@ impl<T: Data> Batches<T> {
         self.0.lock().unwrap().get(&time).cloned().unwrap_or_default()
     }
 
+    /// The partitions of all batches, in the order of time.
+    pub fn by_time(&self) -> Vec<Partitions<T>> {
+        self.0.lock().unwrap().values().cloned().collect()
+    }
+
     /// All rows, in the order of batches and partitions.
     pub fn rows(&self) -> Vec<T> {
         self.0.lock().unwrap().values().flatten().flatten().cloned().collect()
