@@ -1,6 +1,7 @@
 //! What both word counts share: batches are counted, reported, and ended by their number or by Ctrl-C.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,9 +33,11 @@ enum End {
 
 type Counts = Arc<Mutex<BTreeMap<Time, Vec<(String, u64)>>>>;
 
-/// Runs a word count: `count` makes the stream of counts, on a context with the batch interval of `options`.
+/// Runs a word count: `count` makes the stream of counts, on a context with the batch interval of `options`. `hint` says what to
+/// do where the server can't be reached.
 pub fn run(
     options: &CountOptions,
+    hint: Option<String>,
     count: impl FnOnce(&StreamingContext) -> Result<DStream<(String, u64)>>,
 ) -> Result<()> {
     let sc = SparkContext::new("local[*]", "tidemill")?;
@@ -54,6 +57,7 @@ pub fn run(
         report: Report::new(options.format),
         left: Mutex::new(options.batches),
         counts,
+        hint: Mutex::new(hint),
         end: Mutex::new(sender),
     }));
     ssc.start()?;
@@ -72,10 +76,17 @@ pub fn run(
     }
 }
 
+/// A line on the standard error; one that is closed is no reason to end.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 struct Reporter {
     report: Report,
     left: Mutex<Option<u64>>,
     counts: Counts,
+    /// Told once.
+    hint: Mutex<Option<String>>,
     end: Mutex<Sender<End>>,
 }
 
@@ -106,8 +117,15 @@ impl StreamingListener for Reporter {
                 }
             }
             StreamingEvent::ReceiverError(info) => {
+                let message = info.last_error_message.as_deref().unwrap_or_default();
                 let error = info.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-                eprintln!("{}: {}{error}", info.name, info.last_error_message.as_deref().unwrap_or_default());
+                complain(&format!("{}: {message}{error}", info.name));
+                let mut hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+                if message.contains("Error connecting to")
+                    && let Some(hint) = hint.take()
+                {
+                    complain(&format!("hint: {hint}"));
+                }
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidemill::prelude::*;
 
-use crate::count::{CountOptions, run};
+use crate::count::{CountOptions, complain, run};
 
 /// Isaac Newton's Opticks, 1730.
 const BOOK: &str = include_str!("../assets/opticks.txt");
@@ -35,12 +35,12 @@ impl Demo {
             .name("generator".into())
             .spawn(move || listener.incoming().flatten().for_each(|socket| generate(socket, rate)))
             .map_err(failed)?;
-        eprintln!(
+        complain(&format!(
             "counting the words of a book of {} lines in windows of {} batches",
             BOOK.lines().count(),
             self.window
-        );
-        run(&self.options, |ssc| {
+        ));
+        run(&self.options, None, |ssc| {
             let (slide, lines) = (ssc.batch_duration(), ssc.socket_text_stream("127.0.0.1", port)?);
             let counts = lines.text().split_words().count_by_value();
             counts.reduce_by_key_and_window(|a, b| a + b, slide * self.window, slide)

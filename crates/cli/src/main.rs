@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            count::complain(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

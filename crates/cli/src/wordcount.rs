@@ -20,7 +20,8 @@ pub struct WordCount {
 impl WordCount {
     /// Runs it.
     pub fn run(&self) -> Result<()> {
-        run(&self.options, |ssc| {
+        let hint = format!("start a text server there: nc -lk {}", self.port);
+        run(&self.options, Some(hint), |ssc| {
             Ok(ssc.socket_text_stream(&self.host, self.port)?.text().split_words().count_by_value())
         })
     }

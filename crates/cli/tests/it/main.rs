@@ -1,0 +1,5 @@
+//! The built binary, run as a process: one test binary, a module per subject.
+
+mod demo;
+mod process;
+mod wordcount;
