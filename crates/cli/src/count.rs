@@ -51,8 +51,15 @@ pub fn run(
     })?;
     let (sender, end) = channel();
     let interrupted = sender.clone();
-    ctrlc::set_handler(move || drop(interrupted.send(End::Interrupted)))
-        .map_err(|error| Error::retry("can't listen for Ctrl-C").with_source(error))?;
+    let mut asked_before = false;
+    let handler = move || {
+        // A second Ctrl-C does not wait for the batch that runs.
+        if std::mem::replace(&mut asked_before, true) {
+            std::process::exit(130);
+        }
+        drop(interrupted.send(End::Interrupted));
+    };
+    ctrlc::set_handler(handler).map_err(|error| Error::retry("can't listen for Ctrl-C").with_source(error))?;
     ssc.add_streaming_listener(Arc::new(Reporter {
         report: Report::new(options.format),
         left: Mutex::new(options.batches),

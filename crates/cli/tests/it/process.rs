@@ -155,7 +155,9 @@ impl Tidemill {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        self.reader.take().map(|reader| reader.join().unwrap());
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         status.unwrap()
     }
 

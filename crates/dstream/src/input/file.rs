@@ -10,6 +10,7 @@ use tidemill_engine::source::file::{FileSettings, FileSource};
 use tidemill_engine::time::millis;
 
 use crate::op::narrow::{records_to_bytes, text_to_strings};
+use crate::rdd::create::local_path;
 use crate::stream::DStream;
 use crate::streaming_context::StreamingContext;
 
@@ -60,7 +61,7 @@ impl StreamingContext {
         // Whole batches, as many as it takes.
         let batches = millis(least).max(1).unsigned_abs().div_ceil(millis(self.batch_duration()).unsigned_abs().max(1));
         let remember = self.batch_duration() * u32::try_from(batches).unwrap_or(u32::MAX);
-        let (directory, filter) = (directory.to_string(), Box::new(filter));
+        let (directory, filter) = (local_path(directory)?.to_string(), Box::new(filter));
         Ok(Arc::new(FileSource::new(FileSettings { directory, new_files_only, remember, filter, form })))
     }
 }

@@ -185,7 +185,7 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
 }
 
 /// The path that a name or a `file:` URI gives.
-pub(super) fn local_path(name: &str) -> Result<&str> {
+pub(crate) fn local_path(name: &str) -> Result<&str> {
     let path = name.strip_prefix("file://").or_else(|| name.strip_prefix("file:")).unwrap_or(name);
     if path.contains("://") {
         return Err(Error::usage(format!("{path} is not a local file: no other file systems are known here")));

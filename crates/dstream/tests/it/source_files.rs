@@ -157,11 +157,13 @@ fn binary_records_have_their_length() {
     running.next();
     let error = running.context.stop().unwrap_err().to_string();
     assert!(error.contains("d is not a whole number of 3-byte records: 1 bytes are left over"), "{error}");
-    let refused = Running::<String>::start(&[], |ssc| {
+    let none = Running::<String>::start(&[], |ssc| {
         assert!(ssc.binary_records_stream(directory, 0).is_err());
-        ssc.text_file_stream(directory)
+        let refused = ssc.text_file_stream("s3://bucket/folder").err().unwrap();
+        assert!(refused.message().contains("is not a local file"), "{refused}");
+        ssc.text_file_stream(&format!("file://{directory}"))
     });
-    refused.stop();
+    none.stop();
 }
 
 /// Runs the stream as a process of its own would: from `at_ms` after the start on, for so many batches. With `fail`, the last

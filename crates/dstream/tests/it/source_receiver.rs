@@ -9,6 +9,7 @@ use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
 use tidemill_dstream::streaming_context::StreamingContext;
 use tidemill_dstream::testing::test_conf;
+use tidemill_engine::error::Error;
 use tidemill_engine::time::Time;
 
 use super::source_support::{Batches, Running, until};
@@ -371,6 +372,47 @@ fn a_graceful_stop_loses_no_row_that_was_stored() {
         rows.sort_unstable();
         assert!(stored == rows, "round {round}: {} rows stored, {} came out", stored.len(), rows.len());
     }
+}
+
+#[test]
+fn a_restart_goes_on_with_new_blocks_and_without_those_that_were_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("spark.streaming.checkpoint.directory", folder.path().to_str().unwrap())];
+    let run = |at: i64, failing: i64, store: &dyn Fn(&Running<u64>, &ReceiverContext<u64>)| {
+        let (sender, contexts) = channel();
+        let running = Running::start_at(at, &settings, |ssc| {
+            let stream = ssc.receiver_stream(Remote {
+                contexts: sender.clone(),
+                stops: Arc::default(),
+                on_start: Arc::new(|_| {}),
+                on_stop: Arc::new(|_| {}),
+                starts: AtomicUsize::new(0),
+            })?;
+            stream.foreach_rdd_with_time(move |_, time| match time.as_millis() == failing {
+                true => Err(Error::usage("killed here")),
+                false => Ok(()),
+            })?;
+            Ok(stream)
+        });
+        store(&running, &contexts.recv().unwrap());
+        assert_eq!(running.context.stop().is_err(), failing > at);
+    };
+    run(0, 2000, &|running, context| {
+        context.store_many(vec![1, 2]).unwrap();
+        assert_eq!(running.next(), [[1, 2]]);
+        context.store_many(vec![3]).unwrap();
+        running.next();
+    });
+    // The batch of 2000 is run again; its block was in memory only.
+    run(5000, 0, &|running, context| {
+        context.store_many(vec![4]).unwrap();
+        assert_eq!(running.next(), [[4]]);
+        assert_eq!(running.events.records(), [(2000, 0), (6000, 1)]);
+    });
+    run(9000, 0, &|running, context| {
+        context.store(5).unwrap();
+        assert_eq!(running.next(), [[5]]);
+    });
 }
 
 /// Stores as fast as it can, and counts what was taken.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub struct FileSettings {
 pub struct FileSource {
     settings: FileSettings,
     state: Mutex<State>,
+    /// There was no directory when it was last looked for.
+    missing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -83,12 +86,13 @@ impl State {
 impl FileSource {
     /// A source of a directory's files.
     pub fn new(settings: FileSettings) -> Self {
-        Self { settings, state: Mutex::default() }
+        Self { settings, state: Mutex::default(), missing: AtomicBool::new(false) }
     }
 
     fn directories(&self) -> Vec<PathBuf> {
         let pattern = &self.settings.directory;
         if Path::new(pattern).is_dir() {
+            self.missing.store(false, Ordering::Relaxed);
             return vec![PathBuf::from(pattern)];
         }
         let found: Vec<PathBuf> = glob::glob(pattern)
@@ -97,8 +101,11 @@ impl FileSource {
             .filter_map(|path| path.ok())
             .filter(|path| path.is_dir())
             .collect();
-        if found.is_empty() {
+        // Told once for each time that it is gone: batches may be milliseconds apart.
+        if found.is_empty() && !self.missing.swap(true, Ordering::Relaxed) {
             tracing::warn!(directory = pattern, "the directory does not exist (yet)");
+        } else if !found.is_empty() {
+            self.missing.store(false, Ordering::Relaxed);
         }
         found
     }
