@@ -231,10 +231,7 @@ fn open_uncached(node: &Arc<StageNode>, partition: usize, inputs: Arc<Inputs>) -
                 .boxed(),
             Err(error) => stream::once(futures::future::ready(Err(error.into()))).boxed(),
         },
-        StageKind::Values(values) => match values.chunks(partition) {
-            Ok(chunks) => stream::iter(chunks.into_iter().map(Ok)).boxed(),
-            Err(error) => stream::once(futures::future::ready(Err(error))).boxed(),
-        },
+        StageKind::Values(values) => stream::iter(Arc::clone(values).chunks(partition)).boxed(),
         StageKind::Encoded(partitions) => stream::iter([Ok(Chunk::of(partitions[partition].clone()))]).boxed(),
         StageKind::Op { .. } => match Chain::open(Arc::clone(node), partition, inputs) {
             Ok(chain) => stream::try_unfold(chain, Chain::next).boxed(),
