@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, StringBuilder};
+use arrow::array::{Array, RecordBatch, StringBuilder};
 use clap::{Parser, ValueEnum};
 use tidemill::engine::chunk::text_schema;
 use tidemill::prelude::*;
@@ -66,7 +66,10 @@ fn text(path: &PathBuf, limit: usize) -> Result<Vec<RecordBatch>> {
             builder.append_value(line.trim_end_matches('\n'));
             left -= 1;
         }
-        batches.push(RecordBatch::try_new(text_schema(), vec![Arc::new(builder.finish())])?);
+        // Only what the lines need: the builder has grown by doubling.
+        let mut lines = builder.finish();
+        lines.shrink_to_fit();
+        batches.push(RecordBatch::try_new(text_schema(), vec![Arc::new(lines)])?);
     }
     Ok(batches)
 }

@@ -4,7 +4,6 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tidemill_engine::chunk::Chunk;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, Function, Operator};
 use tidemill_engine::lineage::{Deps, Lineage};
@@ -159,8 +158,8 @@ pub fn failed(sc: &SparkContext, error: Error) -> Dataset {
         fn partitions(&self) -> usize {
             1
         }
-        fn chunks(&self, _: usize) -> Result<Vec<Chunk>> {
-            Err(self.0.clone())
+        fn chunks(self: Arc<Self>, _: usize) -> tidemill_engine::lineage::Chunks {
+            Box::new(std::iter::once(Err(self.0.clone())))
         }
         fn encode(&self, _: usize) -> Result<arrow::array::RecordBatch> {
             Err(self.0.clone())

@@ -5,4 +5,5 @@ pub mod beside;
 pub mod narrow;
 pub mod pair;
 pub mod partition;
+pub mod sink;
 pub mod text;

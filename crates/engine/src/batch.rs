@@ -1,5 +1,6 @@
 //! A micro-batch: its number, its time, and which part of each source it covers.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -37,4 +38,36 @@ pub struct Batch {
     pub time: Time,
     /// The part of each source that it covers.
     pub ranges: BTreeMap<StreamId, OffsetRange>,
+}
+
+/// Which batch a plan runs for: travels with the plan, so that a sink knows it wherever it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchStamp {
+    /// Its number.
+    pub id: BatchId,
+    /// Its time.
+    pub time: Time,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<BatchStamp>> = const { Cell::new(None) };
+}
+
+impl BatchStamp {
+    /// The batch whose output operation runs on this thread.
+    pub fn current() -> Option<Self> {
+        CURRENT.get()
+    }
+
+    /// Runs `body` as part of this batch.
+    pub fn during<R>(self, body: impl FnOnce() -> R) -> R {
+        struct Guard(Option<BatchStamp>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let _guard = Guard(CURRENT.replace(Some(self)));
+        body()
+    }
 }

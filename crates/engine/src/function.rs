@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BatchStamp;
 use crate::chunk::{Chunk, Element};
 use crate::error::{Error, Result};
 use crate::time::Time;
@@ -35,6 +36,8 @@ pub type Emit<'a> = dyn FnMut(Chunk) -> Result<Flow> + 'a;
 pub struct TaskInfo {
     /// The partition of the operator's output that it computes.
     pub partition: usize,
+    /// The batch that its plan runs for, if it runs for one.
+    pub batch: Option<BatchStamp>,
 }
 
 /// A narrow operator: one task for each partition of its output, fed with chunks of its inputs, in order.

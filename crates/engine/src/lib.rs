@@ -5,7 +5,7 @@
 //! them; a [`runner`] runs it. [`codec`] turns plans into bytes and back.
 //!
 //! And over time: a [`source`] says how far it goes; the loop, [`micro_batch`], logs that in the [`log`], has a
-//! [`planner`] make jobs of the [`batch`], runs them, and logs that they are done. [`recovery`] finds where a restart
+//! [`planner`] make jobs of the [`batch`], runs them, which fill [`sink`]s, and logs that they are done. [`recovery`] finds where a restart
 //! resumes. [`listener`]s hear of everything; [`rate`] slows sources down.
 
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ pub mod rate;
 pub mod recovery;
 pub mod runner;
 pub mod shuffle;
+pub mod sink;
 pub mod source;
 pub mod text;
 pub mod time;

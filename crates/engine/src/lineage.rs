@@ -62,12 +62,15 @@ impl Deps {
     }
 }
 
+/// Chunks, made one by one.
+pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
+
 /// Rows that the driver holds: the leaf of a parallelized collection.
 pub trait Values: Send + Sync {
     /// The number of partitions.
     fn partitions(&self) -> usize;
-    /// The rows of one partition, as chunks.
-    fn chunks(&self, partition: usize) -> Result<Vec<Chunk>>;
+    /// The rows of one partition, as chunks; each is made when it is asked for.
+    fn chunks(self: Arc<Self>, partition: usize) -> Chunks;
     /// The rows of one partition, encoded, to travel.
     fn encode(&self, partition: usize) -> Result<RecordBatch>;
     /// The builtin that turns encoded rows into chunks, where they arrive.

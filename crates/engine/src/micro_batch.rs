@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
-use crate::batch::{Batch, BatchId, StreamId};
+use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
 use crate::clock::{Clock, Waker};
 use crate::error::{Error, Result};
@@ -260,7 +260,8 @@ impl Shared {
             let (op, clock) = (job.output_op, self.setup.clock.as_ref());
             run.job_started(op, clock, &self.setup.bus);
             let place = format!("{} at {}, batch {}", job.name, job.description, run.batch.time);
-            let body = std::panic::AssertUnwindSafe(|| on_driver(job.run));
+            let stamp = BatchStamp { id: run.batch.id, time: run.batch.time };
+            let body = std::panic::AssertUnwindSafe(|| stamp.during(|| on_driver(job.run)));
             let result = std::panic::catch_unwind(body).unwrap_or_else(|panic| {
                 Err(Error::usage(format!("the output operation panicked: {}", panic_message(&*panic))))
             });

@@ -44,5 +44,6 @@ pub mod prelude {
     pub use tidemill_engine::cache::StorageLevel;
     pub use tidemill_engine::error::{Error, ErrorKind, Result};
     pub use tidemill_engine::listener::{StreamingEvent, StreamingListener};
+    pub use tidemill_engine::sink::Sink;
     pub use tidemill_engine::time::Time;
 }

@@ -6,7 +6,7 @@ use arrow::array::{Array, RecordBatch, StringArray};
 use tidemill_engine::chunk::{CHUNK_ROWS, Chunk, Data, Rows, binary_column, column, decode_rows, encode_rows};
 use tidemill_engine::error::Result;
 use tidemill_engine::function::{Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, PerChunk, TaskInfo};
-use tidemill_engine::lineage::Values;
+use tidemill_engine::lineage::{Chunks, Values};
 
 use crate::context::SparkContext;
 use crate::dataset::{Transform, register};
@@ -378,8 +378,11 @@ impl<T: Data> Values for Collection<T> {
         self.parts.len()
     }
 
-    fn chunks(&self, partition: usize) -> Result<Vec<Chunk>> {
-        Ok(self.parts[partition].chunks(CHUNK_ROWS).map(|rows| Chunk::of(rows.to_vec())).collect())
+    fn chunks(self: Arc<Self>, partition: usize) -> Chunks {
+        let rows = Arc::clone(&self.parts[partition]);
+        let chunk = move |start: usize| Chunk::of(rows[start..rows.len().min(start + CHUNK_ROWS)].to_vec());
+        let total = self.parts[partition].len();
+        Box::new((0..total).step_by(CHUNK_ROWS).map(move |start| Ok(chunk(start))))
     }
 
     fn encode(&self, partition: usize) -> Result<RecordBatch> {

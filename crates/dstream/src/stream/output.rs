@@ -1,13 +1,16 @@
 //! Output operations: what a stream's batches are for.
 
-use std::fmt::{Debug, Display, Write as _};
-use std::io::Write as _;
+use std::fmt::{Debug, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
+use tidemill_engine::sink::console::print;
+use tidemill_engine::sink::text_files::TextFilesSink;
+use tidemill_engine::sink::{Receipt, Sink};
 use tidemill_engine::time::Time;
 
 use super::{DStream, typed};
@@ -60,70 +63,59 @@ impl<T: Data> DStream<T> {
         T: Debug,
     {
         self.output("print", move |rdd, time| {
-            let rows = rdd.take(n.saturating_add(1))?;
-            let text = printed(&rows, n, time);
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|error| Error::retry("can't write to the standard output").with_source(error))
+            // One more than is printed shows whether there are more.
+            let rows: Vec<String> = rdd.take(n.saturating_add(1))?.iter().map(|row| format!("{row:?}")).collect();
+            print(&rows, n, time)
+        })
+    }
+
+    /// Writes every batch, as a line for each row, to a sink; partitions are written by the tasks that compute them.
+    #[track_caller]
+    pub fn write_to(&self, sink: Arc<dyn Sink>) -> Result<()>
+    where
+        T: Display,
+    {
+        self.write("write_to", sink)
+    }
+
+    #[track_caller]
+    fn write(&self, name: &'static str, sink: Arc<dyn Sink>) -> Result<()>
+    where
+        T: Display,
+    {
+        if !sink.is_idempotent() {
+            tracing::info!(sink = sink.name(), "this sink may see a batch again after a failure");
+        }
+        let lines = self.map(|row: T| row.to_string()).text().into_lines();
+        let written = lines.then(crate::op::sink::write(self.sc(), Arc::clone(&sink)));
+        written.output(name, move |receipts, time| {
+            let batch = BatchStamp::current().filter(|batch| batch.time == time);
+            let batch = batch.ok_or_else(|| Error::internal("an output operation runs outside its batch"))?;
+            sink.commit(batch, receipts.collect()?.into_iter().map(Receipt).collect())
         })
     }
 
     /// Writes every batch as lines into a directory `prefix-TIME[.suffix]`, TIME in milliseconds. One that is there from an
-    /// earlier run of the same batch is replaced.
+    /// earlier run of the same batch is replaced, in one step.
     #[track_caller]
     pub fn save_as_text_files(&self, prefix: impl Into<PathBuf>, suffix: &str) -> Result<()>
     where
         T: Display,
     {
-        let (prefix, suffix) = (prefix.into(), suffix.to_string());
-        self.output("save_as_text_files", move |rdd, time| {
-            let path = batch_path(&prefix, &suffix, time);
-            clear(&path)?;
-            rdd.save_as_text_file(path)
-        })
+        self.write("save_as_text_files", Arc::new(TextFilesSink::new(prefix, suffix)))
     }
 
     /// Writes every batch in encoded form into a directory `prefix-TIME[.suffix]`; for
     /// [`object_file`](crate::context::SparkContext::object_file).
     #[track_caller]
     pub fn save_as_object_files(&self, prefix: impl Into<PathBuf>, suffix: &str) -> Result<()> {
-        let (prefix, suffix) = (prefix.into(), suffix.to_string());
+        let names = TextFilesSink::new(prefix, suffix);
         self.output("save_as_object_files", move |rdd, time| {
-            let path = batch_path(&prefix, &suffix, time);
+            let path = names.path(time);
             clear(&path)?;
             rdd.save_as_object_file(path)
         })
     }
-}
-
-/// What `print` prints: the layout of Spark.
-fn printed<T: Debug>(rows: &[T], n: usize, time: Time) -> String {
-    let line = "-".repeat(43);
-    let mut text = format!("{line}\nTime: {time}\n{line}\n");
-    for row in rows.iter().take(n) {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "{row:?}");
-    }
-    if rows.len() > n {
-        text.push_str("...\n");
-    }
-    text.push('\n');
-    text
-}
-
-/// The directory of a batch: the prefix may be empty, or end in a path.
-fn batch_path(prefix: &std::path::Path, suffix: &str, time: Time) -> PathBuf {
-    let mut path = prefix.as_os_str().to_os_string();
-    if !path.is_empty() {
-        path.push("-");
-    }
-    path.push(time.as_millis().to_string());
-    if !suffix.is_empty() {
-        path.push(".");
-        path.push(suffix);
-    }
-    path.into()
 }
 
 fn clear(path: &std::path::Path) -> Result<()> {
@@ -132,30 +124,5 @@ fn clear(path: &std::path::Path) -> Result<()> {
             Err(Error::retry(format!("can't replace {}", path.display())).with_source(error))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_are_printed_as_spark_prints_them() {
-        let line = "-".repeat(43);
-        let head = format!("{line}\nTime: 1000 ms\n{line}\n");
-        let cases: [(&[i32], &str); 3] = [(&[], "\n"), (&[1, 2], "1\n2\n\n"), (&[1, 2, 3], "1\n2\n...\n\n")];
-        for (rows, body) in cases {
-            assert_eq!(printed(rows, 2, Time::from_millis(1000)), format!("{head}{body}"));
-        }
-    }
-
-    #[test]
-    fn directories_are_named_after_prefix_time_and_suffix() {
-        let path =
-            |prefix: &str, suffix| batch_path(prefix.as_ref(), suffix, Time::from_millis(5)).display().to_string();
-        assert_eq!(
-            [path("a/b", ""), path("a", "txt"), path("", "txt"), path("", "")],
-            ["a/b-5", "a-5.txt", "5.txt", "5"]
-        );
     }
 }

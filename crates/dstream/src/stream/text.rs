@@ -25,6 +25,13 @@ impl DStream<String> {
     }
 }
 
+impl TextDStream {
+    /// The lines as Arrow text, for operators that take that.
+    pub(crate) fn into_lines(self) -> DStream<String> {
+        self.then(Transform::new("lines", |inputs| Ok(one(inputs)?.clone())))
+    }
+}
+
 impl<P: Pieces> TextDStream<P> {
     fn with<Q>(&self, pieces: Q) -> TextDStream<Q> {
         TextDStream { lines: self.lines.clone(), pieces }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion_physical_plan::ExecutionPlan;
 
 use super::stage::{StageExec, StageKind, StageNode, StageOutput};
+use crate::batch::BatchStamp;
 use crate::cache::CachedBlocks;
 use crate::error::{Error, Result};
 use crate::lineage::{Deps, Lineage, LineageKind};
@@ -27,7 +28,7 @@ pub fn lower(root: &Arc<Lineage>, output: StageOutput) -> Result<Arc<dyn Executi
     }
     let mut stage = Stage { shared: shared(root), ..Stage::default() };
     let root = stage.node(root)?;
-    Ok(Arc::new(StageExec::new(root, stage.children, output)))
+    Ok(Arc::new(StageExec::new(root, stage.children, output, BatchStamp::current())))
 }
 
 #[derive(Default)]

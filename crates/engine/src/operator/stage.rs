@@ -23,6 +23,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BatchStamp;
 use crate::cache::CachedBlocks;
 use crate::chunk::{BATCH_ROWS, Chunk, rows_schema};
 use crate::error::{Error, Result};
@@ -85,19 +86,25 @@ pub struct StageExec {
     root: Arc<StageNode>,
     children: Vec<Arc<dyn ExecutionPlan>>,
     output: StageOutput,
+    batch: Option<BatchStamp>,
     properties: Arc<PlanProperties>,
 }
 
 impl StageExec {
-    /// A stage whose root emits batches of the given kind.
-    pub fn new(root: Arc<StageNode>, children: Vec<Arc<dyn ExecutionPlan>>, output: StageOutput) -> Self {
+    /// A stage whose root emits batches of the given kind; of a plan for this batch.
+    pub fn new(
+        root: Arc<StageNode>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        output: StageOutput,
+        batch: Option<BatchStamp>,
+    ) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(output.schema()),
             Partitioning::UnknownPartitioning(root.partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { root, children, output, properties }
+        Self { root, children, output, batch, properties }
     }
 
     /// The tree.
@@ -108,6 +115,11 @@ impl StageExec {
     /// What leaves it.
     pub fn output(&self) -> StageOutput {
         self.output
+    }
+
+    /// The batch that its plan runs for.
+    pub fn batch(&self) -> Option<BatchStamp> {
+        self.batch
     }
 }
 
@@ -168,11 +180,11 @@ impl ExecutionPlan for StageExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(StageExec::new(Arc::clone(&self.root), children, self.output)))
+        Ok(Arc::new(StageExec::new(Arc::clone(&self.root), children, self.output, self.batch)))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let inputs = Arc::new(Inputs { children: self.children.clone(), context });
+        let inputs = Arc::new(Inputs { children: self.children.clone(), batch: self.batch, context });
         let batches = open(Arc::clone(&self.root), partition, inputs)
             .and_then(|chunk| futures::future::ready(chunk.take::<RecordBatch>()))
             .map_err(DataFusionError::from);
@@ -182,6 +194,7 @@ impl ExecutionPlan for StageExec {
 
 struct Inputs {
     children: Vec<Arc<dyn ExecutionPlan>>,
+    batch: Option<BatchStamp>,
     context: Arc<TaskContext>,
 }
 
@@ -218,10 +231,7 @@ fn open_uncached(node: &Arc<StageNode>, partition: usize, inputs: Arc<Inputs>) -
                 .boxed(),
             Err(error) => stream::once(futures::future::ready(Err(error.into()))).boxed(),
         },
-        StageKind::Values(values) => match values.chunks(partition) {
-            Ok(chunks) => stream::iter(chunks.into_iter().map(Ok)).boxed(),
-            Err(error) => stream::once(futures::future::ready(Err(error))).boxed(),
-        },
+        StageKind::Values(values) => stream::iter(Arc::clone(values).chunks(partition)).boxed(),
         StageKind::Encoded(partitions) => stream::iter([Ok(Chunk::of(partitions[partition].clone()))]).boxed(),
         StageKind::Op { .. } => match Chain::open(Arc::clone(node), partition, inputs) {
             Ok(chain) => stream::try_unfold(chain, Chain::next).boxed(),
@@ -260,7 +270,8 @@ impl Chain {
             let StageKind::Op { function, inputs: parents, deps } = &bottom.kind else {
                 return Err(Error::internal("a chain of operators starts with something else"));
             };
-            let task = in_task(function, || function.operator().open(TaskInfo { partition }))?;
+            let info = TaskInfo { partition, batch: inputs.batch };
+            let task = in_task(function, || function.operator().open(info))?;
             links.push_front(Link { function: Arc::clone(function), task, enough: false });
             match parents.as_slice() {
                 [parent]

@@ -10,6 +10,7 @@ use datafusion_physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{StageExec, StageKind, StageNode, StageOutput};
+use crate::batch::BatchStamp;
 use crate::cache::CachedBlocks;
 use crate::chunk::{ArrowBatches, Element, rows_schema};
 use crate::codec::{NodeWire, from_wire, to_wire};
@@ -23,6 +24,7 @@ pub const WIRE: NodeWire = NodeWire { name: "StageExec", encode, decode };
 #[derive(Serialize, Deserialize)]
 struct Stage {
     output: StageOutput,
+    batch: Option<BatchStamp>,
     /// Inputs before those who read them; the last one is the root.
     nodes: Vec<Node>,
 }
@@ -45,7 +47,10 @@ enum Kind {
 fn encode(plan: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
     let stage = plan.downcast_ref::<StageExec>()?;
     let mut flat = Flat::default();
-    Some(flat.add(stage.root()).and_then(|_| to_wire(&Stage { output: stage.output(), nodes: flat.nodes })))
+    Some(
+        flat.add(stage.root())
+            .and_then(|_| to_wire(&Stage { output: stage.output(), batch: stage.batch(), nodes: flat.nodes })),
+    )
 }
 
 #[derive(Default)]
@@ -118,7 +123,7 @@ fn decode(
         nodes.push(Arc::new(StageNode { kind, partitions, cache: None, kept }));
     }
     let root = nodes.pop().ok_or_else(|| Error::data("a plan that arrived has a stage without nodes"))?;
-    Ok(Arc::new(StageExec::new(root, children.to_vec(), stage.output)))
+    Ok(Arc::new(StageExec::new(root, children.to_vec(), stage.output, stage.batch)))
 }
 
 fn to_ipc(batch: &RecordBatch) -> Result<Vec<u8>> {

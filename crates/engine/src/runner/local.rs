@@ -1,13 +1,15 @@
 //! `LocalJobRunner`: DataFusion in this process.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use arrow::array::RecordBatch;
 use datafusion_execution::TaskContext;
 use datafusion_physical_plan::ExecutionPlan;
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
 
 use super::JobRunner;
 use crate::error::{Error, Result};
@@ -49,14 +51,38 @@ impl JobRunner for LocalJobRunner {
     fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<RecordBatch>>> {
         forbid_in_task()?;
         let Some(runtime) = &self.runtime else { return Err(Error::internal("the task threads are gone")) };
-        let (context, partitions) = (Arc::clone(&self.context), partitions.to_vec());
-        // A plain channel and not `block_on`: the caller may be a thread of somebody else's async runtime.
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        runtime.spawn(async move {
-            let result = run_tasks(plan, partitions, context).await;
-            let _ = sender.send(result);
-        });
-        receiver.recv().unwrap_or_else(|_| Err(Error::internal("a job ended without a result")))
+        // The caller waits on a plain channel, not in `block_on`: it may be a thread of somebody else's async runtime. And it
+        // starts the tasks itself: a task that did so would cost a batch of a few rows another change of threads.
+        let (sender, receiver) = channel();
+        let tasks: Vec<AbortHandle> = partitions
+            .iter()
+            .enumerate()
+            .map(|(slot, partition)| {
+                let task = run_task(Arc::clone(&plan), *partition, Arc::clone(&self.context));
+                let sender = sender.clone();
+                // A task that is ended drops its sender unused.
+                runtime.spawn(async move { drop(sender.send((slot, task.await))) }).abort_handle()
+            })
+            .collect();
+        drop(sender);
+        let mut results: Vec<Option<Vec<RecordBatch>>> = partitions.iter().map(|_| None).collect();
+        let mut failed = None;
+        // Ends when every task has ended, also after an error: nothing of a failed job still writes when its caller cleans
+        // up or runs it again.
+        for (slot, result) in receiver {
+            match result {
+                Ok(batches) => results[slot] = Some(batches),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    tasks.iter().for_each(AbortHandle::abort);
+                }
+            }
+        }
+        match (failed, results.into_iter().collect()) {
+            (Some(error), _) => Err(error),
+            (None, Some(results)) => Ok(results),
+            (None, None) => Err(Error::internal("a task was cancelled")),
+        }
     }
 
     fn parallelism(&self) -> usize {
@@ -64,40 +90,14 @@ impl JobRunner for LocalJobRunner {
     }
 }
 
-async fn run_tasks(
+async fn run_task(
     plan: Arc<dyn ExecutionPlan>,
-    partitions: Vec<usize>,
+    partition: usize,
     context: Arc<TaskContext>,
-) -> Result<Vec<Vec<RecordBatch>>> {
-    if let [partition] = partitions.as_slice() {
-        return Ok(vec![plan.execute(*partition, context)?.try_collect().await?]);
-    }
-    let mut results: Vec<Vec<RecordBatch>> = partitions.iter().map(|_| Vec::new()).collect();
-    let mut tasks = JoinSet::new();
-    for (slot, partition) in partitions.into_iter().enumerate() {
-        let (plan, context) = (Arc::clone(&plan), Arc::clone(&context));
-        tasks.spawn(async move {
-            let batches: Vec<RecordBatch> = plan.execute(partition, context)?.try_collect().await?;
-            Ok::<_, Error>((slot, batches))
-        });
-    }
-    while let Some(joined) = tasks.join_next().await {
-        match joined.map_err(task_died).and_then(|done| done) {
-            Ok((slot, batches)) => results[slot] = batches,
-            Err(error) => {
-                // The tasks that are left end within some chunks. They are waited for, so that nothing of a failed job
-                // still writes when its caller cleans up or runs it again.
-                tasks.shutdown().await;
-                return Err(error);
-            }
-        }
-    }
-    Ok(results)
-}
-
-fn task_died(error: tokio::task::JoinError) -> Error {
-    match error.try_into_panic() {
-        Ok(panic) => Error::internal(format!("a task panicked: {}", panic_message(&*panic))),
-        Err(error) => Error::internal("a task was cancelled").with_source(error),
-    }
+) -> Result<Vec<RecordBatch>> {
+    let task = async move { Ok(plan.execute(partition, context)?.try_collect().await?) };
+    AssertUnwindSafe(task)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(Error::internal(format!("a task panicked: {}", panic_message(&*panic)))))
 }

@@ -11,7 +11,7 @@ use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
 use crate::chunk::{Chunk, Element};
 use crate::error::{Error, Result};
 use crate::function::Function;
-use crate::lineage::{Lineage, Values};
+use crate::lineage::{Chunks, Lineage, Values};
 use crate::rate::RateLimiter;
 use crate::time::Time;
 
@@ -173,8 +173,9 @@ impl Values for BlockValues {
         self.blocks.len()
     }
 
-    fn chunks(&self, partition: usize) -> Result<Vec<Chunk>> {
-        self.blocks[partition].chunks.iter().map(|chunk| self.element().copy(chunk)).collect()
+    fn chunks(self: Arc<Self>, partition: usize) -> Chunks {
+        let (block, element) = (Arc::clone(&self.blocks[partition]), self.element());
+        Box::new((0..block.chunks.len()).map(move |n| element.copy(&block.chunks[n])))
     }
 
     fn encode(&self, partition: usize) -> Result<RecordBatch> {
