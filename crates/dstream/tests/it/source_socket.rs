@@ -138,6 +138,21 @@ fn a_line_over_the_limit_is_skipped_and_told_and_ends_with_its_connection() {
 }
 
 #[test]
+fn a_block_is_cut_before_arrow_can_not_count_its_bytes() {
+    let server = listen();
+    let port = port_of(&server);
+    let running = Running::start(&[], |ssc| Ok(ssc.socket_text_stream("127.0.0.1", port)?.map(|line| line.len())));
+    let mut socket = accept(&server);
+    let line = "x".repeat(1 << 20) + "\n";
+    // More than the sockets hold was taken in when all is sent, though no batch and no block interval was over.
+    (0..96).for_each(|_| socket.write_all(line.as_bytes()).unwrap());
+    let blocks: Vec<usize> = running.next().iter().map(Vec::len).collect();
+    assert_eq!(blocks[0], 64, "{blocks:?}");
+    assert_eq!(running.rows(96), [1 << 20; 96]);
+    running.stop();
+}
+
+#[test]
 fn lines_come_as_the_rate_allows() {
     let server = listen();
     let running = text(port_of(&server), &[("spark.streaming.receiver.maxRate", "0.000001")]);
