@@ -7,9 +7,10 @@ use std::time::Duration;
 use tidemill_dstream::conf::SparkConf;
 use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::streaming_context::StreamingContext;
+use tidemill_dstream::testing::{TestContext, test_conf};
 use tidemill_engine::error::Error;
 
-use super::source_support::{Running, accept, listen, listen_again, logged, port_of, serve, until};
+use super::source_support::{Batches, Running, SECOND, accept, listen, listen_again, logged, port_of, serve, until};
 
 const QUICK: (&str, &str) = ("spark.streaming.receiverRestartDelay", "5ms");
 
@@ -141,15 +142,23 @@ fn a_line_over_the_limit_is_skipped_and_told_and_ends_with_its_connection() {
 fn a_block_is_cut_before_arrow_can_not_count_its_bytes() {
     let server = listen();
     let port = port_of(&server);
-    let running = Running::start(&[], |ssc| Ok(ssc.socket_text_stream("127.0.0.1", port)?.map(|line| line.len())));
+    let batches = Batches::default();
+    // So much text takes its time through the bytes of a plan: it stays.
+    let context = TestContext::start(test_conf(), SECOND, false, |ssc| {
+        batches.collect_from(&ssc.socket_text_stream("127.0.0.1", port)?.text().map(str::len))
+    });
+    let context = context.unwrap();
     let mut socket = accept(&server);
     let line = "x".repeat(1 << 20) + "\n";
     // More than the sockets hold was taken in when all is sent, though no batch and no block interval was over.
     (0..96).for_each(|_| socket.write_all(line.as_bytes()).unwrap());
-    let blocks: Vec<usize> = running.next().iter().map(Vec::len).collect();
+    let blocks: Vec<usize> = batches.at(context.run_batch()).iter().map(Vec::len).collect();
     assert_eq!(blocks[0], 64, "{blocks:?}");
-    assert_eq!(running.rows(96), [1 << 20; 96]);
-    running.stop();
+    until("all lines", || {
+        context.run_batch();
+        batches.rows() == [1 << 20; 96]
+    });
+    context.stop().unwrap();
 }
 
 #[test]
