@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
 
 use crate::batch::{BatchId, StreamId};
@@ -136,6 +137,11 @@ pub fn on_listener_thread() -> bool {
     ON_BUS.get()
 }
 
+/// Events that wait for a slow listener, as many as Spark keeps; further ones are dropped, and counted.
+const CAPACITY: usize = 10_000;
+/// How long a flush waits for a listener that does not come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Listeners = RwLock<Vec<(ListenerId, Arc<dyn StreamingListener>)>>;
 
 enum Message {
@@ -148,12 +154,13 @@ pub struct ListenerBus {
     sender: Sender<Message>,
     listeners: Arc<Listeners>,
     next: Mutex<u64>,
+    dropped: AtomicU64,
     _thread: JoinHandle<()>,
 }
 
 impl Default for ListenerBus {
     fn default() -> Self {
-        let (sender, receiver) = unbounded::<Message>();
+        let (sender, receiver) = bounded::<Message>(CAPACITY);
         let listeners = Arc::<Listeners>::default();
         let told = Arc::clone(&listeners);
         let thread = std::thread::spawn(move || {
@@ -166,7 +173,7 @@ impl Default for ListenerBus {
                 }
             }
         });
-        Self { sender, listeners, next: Mutex::new(0), _thread: thread }
+        Self { sender, listeners, next: Mutex::new(0), dropped: AtomicU64::new(0), _thread: thread }
     }
 }
 
@@ -200,17 +207,23 @@ impl ListenerBus {
         if self.listeners.read().is_empty() {
             return;
         }
-        let _ = self.sender.send(Message::Event(Box::new(event)));
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Event(Box::new(event))) {
+            metrics::counter!("tidemill_dropped_events_total").increment(1);
+            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::error!("listeners are too slow: events are being dropped");
+            }
+        }
     }
 
-    /// Waits until all events so far have been heard. Does nothing on the listeners' own thread.
+    /// Waits until all events so far have been heard, or a listener has kept it waiting for 10 s. Does nothing on the
+    /// listeners' own thread.
     pub fn flush(&self) {
         if on_listener_thread() {
             return;
         }
         let (done, heard) = crossbeam_channel::bounded(1);
-        if self.sender.send(Message::Flush(done)).is_ok() {
-            let _ = heard.recv();
+        if self.sender.send_timeout(Message::Flush(done), PATIENCE).is_err() || heard.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!("a listener does not come back: not waiting for it any longer");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `TextFilesSink`: a directory `prefix-TIME[.suffix]` of text files for every batch.
 //!
-//! Partitions are written aside, into `_temporary-TIME` beside the target, and synced. The commit moves that folder to its name in
-//! one step, after it has removed what an earlier run of the same batch left there: a reader sees a whole batch or none.
+//! Partitions are written aside, into `_temporary-` and the directory's name, and synced. The commit moves that folder to its name
+//! in one step. What an earlier run of the same batch left there is moved aside before: a reader sees a whole batch or none.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -40,10 +40,15 @@ impl TextFilesSink {
         path.into()
     }
 
-    fn staging(&self, time: Time) -> PathBuf {
+    /// A folder of the same batch in the same place, under a name that readers leave out.
+    fn beside(&self, time: Time, what: &str) -> PathBuf {
         let target = self.path(time);
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        target.with_file_name(format!("_temporary-{name}"))
+        target.with_file_name(format!("{what}-{name}"))
+    }
+
+    fn staging(&self, time: Time) -> PathBuf {
+        self.beside(time, "_temporary")
     }
 }
 
@@ -91,13 +96,29 @@ impl Sink for TextFilesSink {
             }
         }
         File::create(staging.join("_SUCCESS")).map_err(failed(&staging))?;
-        match fs::remove_dir_all(&target) {
+        sync_folder(&staging)?;
+        // What an earlier run of the batch left is moved aside first: no reader ever sees the files of both.
+        let aside = self.beside(batch.time, "_replaced");
+        remove(&aside)?;
+        match fs::rename(&target, &aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&target)(error)),
             _ => {}
         }
         fs::rename(&staging, &target).map_err(failed(&target))?;
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed(parent))
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+        remove(&aside)
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|open| open.sync_all()).map_err(failed(folder))
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(folder)(error)),
+        _ => Ok(()),
     }
 }
 
