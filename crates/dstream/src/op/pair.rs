@@ -1,7 +1,8 @@
 //! Operators on pairs: combining by key with a map-side combine, grouping, co-grouping and joining.
 
+use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -16,8 +17,14 @@ use crate::dataset::{Dataset, Transform, one, register, two};
 use crate::op::narrow::ChunkWriter;
 use crate::op::partition::{Key, PairExchange, Partitioning, pair_writer, write_all};
 
-/// A map whose order depends on its content's history only, not on the process.
+/// A map by key. Its order depends on its content's history and on the process, not on threads.
 pub type KeyMap<K, V> = HashMap<K, V, FixedState>;
+
+/// An empty map. The hash has a seed of this process's own: who sends keys can't choose keys that collide.
+pub fn key_map<K, V>() -> KeyMap<K, V> {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+    KeyMap::with_hasher(FixedState::with_seed(*SEED))
+}
 
 /// The three functions of `combine_by_key`.
 pub struct Combiner<V, C> {
@@ -64,7 +71,7 @@ struct Combining<K, V, C> {
 
 impl<K: Key, V: Data, C: Data> Combining<K, V, C> {
     fn new(combiner: Combiner<V, C>) -> Self {
-        Self { map: KeyMap::with_hasher(FixedState::default()), combiner }
+        Self { map: key_map(), combiner }
     }
 
     fn push(&mut self, chunk: Chunk) -> Result<()> {
@@ -84,7 +91,7 @@ impl<K: Key, V: Data, C: Data> Combining<K, V, C> {
     }
 
     fn drain(&mut self) -> impl Iterator<Item = (K, C)> {
-        let map = std::mem::replace(&mut self.map, KeyMap::with_hasher(FixedState::default()));
+        let map = std::mem::replace(&mut self.map, key_map());
         map.into_iter().filter_map(|(key, slot)| slot.map(|value| (key, value)))
     }
 }
@@ -232,7 +239,7 @@ struct CoGroupTask<K, V, W>(KeyMap<K, Groups<V, W>>);
 
 impl<K: Key, V: Data, W: Data> Operator for CoGroup<K, V, W> {
     fn open(&self, _: TaskInfo) -> Result<Box<dyn OperatorTask>> {
-        Ok(Box::new(CoGroupTask::<K, V, W>(KeyMap::with_hasher(FixedState::default()))))
+        Ok(Box::new(CoGroupTask::<K, V, W>(key_map())))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, StringArray, StringBuilder};
-use foldhash::fast::FixedState;
 use tidemill_engine::chunk::{ArrowBatches, Chunk, Data, column, text_schema};
 use tidemill_engine::error::Result;
 use tidemill_engine::function::{Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, PerChunk, TaskInfo};
@@ -11,7 +10,7 @@ use tidemill_engine::function::{Emit, Flow, Function, FunctionRegistry, Operator
 use crate::context::SparkContext;
 use crate::dataset::{Transform, one, register};
 use crate::op::narrow::ChunkWriter;
-use crate::op::pair::{Combiner, KeyMap, combine_by_key};
+use crate::op::pair::{Combiner, KeyMap, combine_by_key, key_map};
 use crate::op::partition::Partitioning;
 
 /// From one piece of text to any number, by reference all the way. Composed at compile time: a call per word through a
@@ -143,7 +142,7 @@ where
 {
     fn open(&self, _: TaskInfo) -> Result<Box<dyn OperatorTask>> {
         let (pieces, value, reduce) = (self.pieces.clone(), Arc::clone(&self.value), Arc::clone(&self.reduce));
-        Ok(Box::new(FoldTask { pieces, value, reduce, map: KeyMap::with_hasher(FixedState::default()) }))
+        Ok(Box::new(FoldTask { pieces, value, reduce, map: key_map() }))
     }
 }
 

@@ -1,12 +1,11 @@
 //! RDDs of pairs.
 
-use foldhash::fast::FixedState;
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::Result;
 
 use super::Rdd;
 use crate::dataset::Transform;
-use crate::op::pair::{Combiner, Groups, KeyMap};
+use crate::op::pair::{Combiner, Groups, KeyMap, key_map};
 use crate::op::partition::{Key, Partitioning, hash_partition};
 use crate::op::{narrow, pair, partition};
 
@@ -342,7 +341,7 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
 
     /// All pairs as a map; of several values of a key the last one stays.
     pub fn collect_as_map(&self) -> Result<KeyMap<K, V>> {
-        let mut map = KeyMap::with_hasher(FixedState::default());
+        let mut map = key_map();
         map.extend(self.collect()?);
         Ok(map)
     }

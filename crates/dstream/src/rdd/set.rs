@@ -1,11 +1,10 @@
 //! Rows as members of sets: distinct ones, common ones, counted and grouped ones.
 
-use foldhash::fast::FixedState;
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::Result;
 
 use super::Rdd;
-use crate::op::pair::KeyMap;
+use crate::op::pair::{KeyMap, key_map};
 use crate::op::partition::{Key, Partitioning};
 
 impl<T: Data> Rdd<T> {
@@ -34,7 +33,7 @@ impl<T: Data> Rdd<T> {
         T: Key,
     {
         let counts = self.map(|row| (row, 1u64)).reduce_by_key(|a, b| a + b).collect()?;
-        let mut map = KeyMap::with_hasher(FixedState::default());
+        let mut map = key_map();
         map.extend(counts);
         Ok(map)
     }
