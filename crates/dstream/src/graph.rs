@@ -161,13 +161,12 @@ impl DStreamGraph {
     }
 
     fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
-        let zero = self.zero.lock().unwrap_or_default();
-        Planning { sc: &self.sc, zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
+        Planning { sc: &self.sc, zero: batch.zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
     }
 
     /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
     pub fn compute_past(&self, node: &StreamNode, time: Time) -> Result<Option<Dataset>> {
-        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        let batch = Batch { id: BatchId(0), time, zero: self.zero().unwrap_or_default(), ranges: BTreeMap::new() };
         node.get_or_compute(time, &Planning { past: true, ..self.planning(&batch) })
     }
 
@@ -178,7 +177,7 @@ impl DStreamGraph {
         }
         let found = self.nodes.lock().get(&node).cloned();
         let found = found.ok_or_else(|| Error::usage(format!("the graph of this process has no node {node}")))?;
-        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        let batch = Batch { id: BatchId(0), time, zero: self.zero().unwrap_or_default(), ranges: BTreeMap::new() };
         let stand_in =
             failed(&self.sc, Error::usage("this data set stands in for another while functions are learned"));
         let planning = Planning { stand_in: Some(stand_in), ..self.planning(&batch) };

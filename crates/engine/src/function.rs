@@ -246,6 +246,12 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("a panic without a message")
 }
 
+/// The result of `body`; a panic in it is an error that says whose it was.
+pub fn catch_panic<R>(whose: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| Err(Error::usage(format!("{whose} panicked: {}", panic_message(&*panic)))))
+}
+
 /// An error where the caller is inside a task: RDDs and contexts are the driver's.
 pub fn forbid_in_task() -> Result<()> {
     IN_TASK.with_borrow(|task| match task {
