@@ -32,6 +32,7 @@ pub mod runner;
 pub mod shuffle;
 pub mod sink;
 pub mod source;
+pub mod stats_report;
 pub mod text;
 pub mod time;
 pub mod trigger;
