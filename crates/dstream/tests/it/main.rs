@@ -7,4 +7,8 @@ mod rdd_order_and_sample;
 mod rdd_pairs;
 mod rdd_persist;
 mod rdd_transformations;
+mod stream_pairs;
+mod stream_stateless;
+mod stream_transform;
+mod stream_windows;
 mod support;
