@@ -42,6 +42,7 @@ impl<T> Clone for DStream<T> {
 impl<T: Data> DStream<T> {
     /// The typed shell of a node whose rows are known to be `T`.
     pub fn from_node(ssc: &StreamingContext, node: Arc<StreamNode>) -> Self {
+        narrow::prepare_actions::<T>(ssc.spark_context().functions());
         Self { ssc: ssc.clone(), node, rows: PhantomData }
     }
 

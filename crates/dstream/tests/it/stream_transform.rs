@@ -143,7 +143,9 @@ fn transform_is_asked_once_for_each_batch_however_many_read_it() -> Result<()> {
         counted.foreach_rdd(|rdd| rdd.collect().map(drop))?;
         counted.map(|n| n + 1).foreach_rdd(|rdd| rdd.collect().map(drop))
     })?;
-    (0..3).for_each(|_| drop(context.run_batch()));
+    (0..3).for_each(|_| {
+        context.run_batch();
+    });
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     context.stop()
 }
@@ -166,7 +168,9 @@ fn queues_give_one_rdd_a_batch_or_all() -> Result<()> {
             *queue.lock() = mine;
             Ok(())
         })?;
-        (0..3).for_each(|_| drop(context.run_batch()));
+        (0..3).for_each(|_| {
+            context.run_batch();
+        });
         queue.lock().push(context.ssc.spark_context().parallelize([9]));
         context.run_batch();
         let rows = rows.lock().clone();

@@ -229,6 +229,8 @@ fn an_rdd_that_the_program_persisted_is_the_program_s_to_forget() -> Result<()> 
             Ok(())
         })
     })?;
-    (0..8).for_each(|_| drop(context.run_batch()));
+    (0..8).for_each(|_| {
+        context.run_batch();
+    });
     context.stop()
 }
