@@ -380,7 +380,7 @@ impl Shared {
             let left = deadline.saturating_sub(clock.monotonic());
             let mut progress = self.progress.lock();
             if left.is_zero() || progress.over {
-                return tracing::warn!("the stream stops, though not all that was received is made into batches");
+                return tracing::warn!("the stream stops: what was received is made into a last batch before its time");
             }
             // Nothing more is received: only a batch can change what is pending.
             self.idle.wait_for(&mut progress, left.min(self.setup.trigger.interval()));
