@@ -160,11 +160,12 @@ impl MicroBatchExecution {
             }
             return;
         };
-        shared.setup.inputs.values().for_each(|input| input.source.stop());
-        let generating = threads.generator.thread().id() == this;
         if !graceful {
             shared.halted.wake();
-        } else if !generating {
+        }
+        shared.setup.inputs.values().for_each(|input| input.source.stop());
+        let generating = threads.generator.thread().id() == this;
+        if graceful && !generating {
             shared.wait_for_pending_input();
         }
         shared.waker.wake();

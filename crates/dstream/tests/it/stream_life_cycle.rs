@@ -247,31 +247,41 @@ fn a_graceful_stop_waits_no_longer_than_it_may() -> Result<()> {
     Ok(())
 }
 
+/// Receives nothing, and wakes somebody when it is stopped.
+struct Wakes(Waker);
+
+impl Receiver<i32> for Wakes {
+    fn on_start(&self, context: &ReceiverContext<i32>) {
+        context.sleep(Duration::from_secs(1_000_000));
+    }
+
+    fn on_stop(&self) {
+        self.0.wake();
+    }
+}
+
 #[test]
-fn a_stop_at_once_runs_no_further_job() -> Result<()> {
-    let (begun, gate) = (Waker::default(), Waker::default());
-    let late = Arc::new(AtomicBool::new(false));
-    let (context, _) = program(test_conf(), |_, s| {
-        let (begun, gate, late) = (begun.clone(), gate.clone(), Arc::clone(&late));
+fn a_stop_at_once_waits_for_the_job_that_runs_and_starts_no_other() -> Result<()> {
+    let (begun, stopping, late) = (Waker::default(), Waker::default(), Arc::new(Mutex::new(Vec::new())));
+    let (context, _) = program(test_conf(), |ssc, s| {
+        let s = s.union(&ssc.receiver_stream(Wakes(stopping.clone()))?)?;
+        let (begun, stopping, log) = (begun.clone(), stopping.clone(), Arc::clone(&late));
         s.foreach_rdd(move |_| {
             begun.wake();
-            gate.wait();
+            stopping.wait();
+            log.lock().push("the job that runs");
             Ok(())
         })?;
+        let log = Arc::clone(&late);
         s.foreach_rdd(move |_| {
-            late.store(true, Ordering::SeqCst);
+            log.lock().push("another job");
             Ok(())
         })
     })?;
     context.clock().advance(3 * SECOND);
     begun.wait();
-    let stopper = context.ssc.clone();
-    let stopping = spawn(move || stopper.stop_with(false, false));
-    let waiting = context.ssc.clone();
-    let second = spawn(move || waiting.stop_with(false, false));
-    gate.wake();
-    stopping.join().unwrap()?;
-    second.join().unwrap()?;
+    context.ssc.stop_with(false, false)?;
+    assert_eq!(*late.lock(), ["the job that runs"]);
     assert_eq!(context.ssc.state(), State::Stopped);
     context.ssc.await_termination()
 }
@@ -374,22 +384,13 @@ fn a_task_may_not_stop_the_stream() -> Result<()> {
     context.stop()
 }
 
-/// Receives nothing until it is stopped.
-struct Quiet;
-
-impl Receiver<i32> for Quiet {
-    fn on_start(&self, context: &ReceiverContext<i32>) {
-        context.sleep(Duration::from_secs(1_000_000));
-    }
-}
-
 #[test]
 fn dropping_a_context_ends_its_threads_and_frees_its_program() -> Result<()> {
     for travel in [false, true] {
         let probe = Arc::new(());
         let context = TestContext::start(test_conf(), SECOND, travel, |ssc| {
             let (held, (_, s)) = (Arc::clone(&probe), ssc.memory_stream::<i32>()?);
-            let all = s.union(&ssc.receiver_stream(Quiet)?)?;
+            let all = s.union(&ssc.receiver_stream(Wakes(Waker::default()))?)?;
             all.window(2 * SECOND, SECOND)?.foreach_rdd(move |rdd| {
                 let _ = &held;
                 rdd.collect().map(drop)
