@@ -59,6 +59,7 @@ pub struct DStreamGraph {
     remember: Mutex<Option<Duration>>,
     zero: Mutex<Option<Time>>,
     learned: Mutex<Learned>,
+    fault: Mutex<Option<Error>>,
     unpersist: bool,
 }
 
@@ -75,6 +76,7 @@ impl DStreamGraph {
             remember: Mutex::default(),
             zero: Mutex::default(),
             learned: Mutex::default(),
+            fault: Mutex::default(),
             unpersist,
         });
         let weak = Arc::downgrade(&graph);
@@ -93,6 +95,11 @@ impl DStreamGraph {
         let node = StreamNode::new(self.next_node.fetch_add(1, Ordering::Relaxed), name, slide, parents, compute);
         self.nodes.lock().insert(node.id, Arc::clone(&node));
         node
+    }
+
+    /// Whether a node is one of this graph's.
+    pub fn has_node(&self, node: &Arc<StreamNode>) -> bool {
+        self.nodes.lock().get(&node.id).is_some_and(|own| Arc::ptr_eq(own, node))
     }
 
     /// Adds an input stream over a source.
@@ -138,8 +145,16 @@ impl DStreamGraph {
         Ok(())
     }
 
-    /// Checks that there is something to do.
+    /// The program is wrong, where a method can't say so itself: the start will. The first fault counts.
+    pub fn refuse(&self, fault: Error) {
+        self.fault.lock().get_or_insert(fault);
+    }
+
+    /// Checks that the program is right, and that there is something to do.
     pub fn validate(&self) -> Result<()> {
+        if let Some(fault) = self.fault.lock().clone() {
+            return Err(fault);
+        }
         if self.outputs.lock().is_empty() {
             return Err(Error::usage("requirement failed: No output operations registered, so nothing to execute"));
         }
@@ -161,13 +176,12 @@ impl DStreamGraph {
     }
 
     fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
-        let zero = self.zero.lock().unwrap_or_default();
-        Planning { sc: &self.sc, zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
+        Planning { sc: &self.sc, zero: batch.zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
     }
 
     /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
     pub fn compute_past(&self, node: &StreamNode, time: Time) -> Result<Option<Dataset>> {
-        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        let batch = Batch { id: BatchId(0), time, zero: self.zero().unwrap_or_default(), ranges: BTreeMap::new() };
         node.get_or_compute(time, &Planning { past: true, ..self.planning(&batch) })
     }
 
@@ -178,7 +192,7 @@ impl DStreamGraph {
         }
         let found = self.nodes.lock().get(&node).cloned();
         let found = found.ok_or_else(|| Error::usage(format!("the graph of this process has no node {node}")))?;
-        let batch = Batch { id: BatchId(0), time, ranges: BTreeMap::new() };
+        let batch = Batch { id: BatchId(0), time, zero: self.zero().unwrap_or_default(), ranges: BTreeMap::new() };
         let stand_in =
             failed(&self.sc, Error::usage("this data set stands in for another while functions are learned"));
         let planning = Planning { stand_in: Some(stand_in), ..self.planning(&batch) };

@@ -1,13 +1,13 @@
 //! A node of the stream graph: untyped, computes the data set of a batch from those of its parents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, ReentrantMutex};
 use tidemill_engine::batch::{Batch, StreamId};
 use tidemill_engine::cache::StorageLevel;
-use tidemill_engine::error::Result;
+use tidemill_engine::error::{Error, Result};
 use tidemill_engine::source::{InputInfo, OffsetRange};
 use tidemill_engine::time::{Time, is_multiple, millis};
 
@@ -69,6 +69,8 @@ pub struct StreamNode {
 struct Settings {
     storage: StorageLevel,
     remember: Duration,
+    /// The data sets, by number, that this node persisted: those that the user did are the user's to forget.
+    persisted: BTreeSet<u64>,
 }
 
 impl StreamNode {
@@ -103,14 +105,20 @@ impl StreamNode {
             return Ok(None);
         }
         let data = self.compute.compute(self, time, planning)?;
-        let storage = self.settings.lock().storage;
-        if let (Some(data), true) = (&data, storage != StorageLevel::NONE) {
-            persist(planning.sc, data, storage);
-        }
+        // What is only looked at is not kept.
         if !planning.past {
+            if let Some(data) = &data {
+                self.settings.lock().persist(planning.sc, data);
+            }
             generated.borrow_mut().insert(time, data.clone());
         }
         Ok(data)
+    }
+
+    /// The data sets of all its parents.
+    pub fn inputs(&self, time: Time, planning: &Planning<'_>) -> Result<Result<Vec<Dataset>, Missing>> {
+        let inputs = self.parents.iter().map(|parent| parent.get_or_compute(time, planning));
+        Ok(inputs.collect::<Result<Option<Vec<_>>>>()?.ok_or(Missing))
     }
 
     /// Computes it again without keeping it: to learn the functions that planning registers.
@@ -153,14 +161,20 @@ impl StreamNode {
     /// Forgets the data sets that nobody will ask for after the batch of `time`.
     pub fn forget(&self, time: Time, unpersist: bool) {
         let oldest = time - self.remembered();
-        let old = {
-            let generated = self.generated.lock();
-            let mut generated = generated.borrow_mut();
-            let kept = generated.split_off(&Time::from_millis(oldest.as_millis().saturating_add(1)));
-            std::mem::replace(&mut *generated, kept)
-        };
-        if unpersist && self.storage() != StorageLevel::NONE {
-            old.values().flatten().for_each(|data| data.lineage.set_cache(None));
+        let generated = self.generated.lock();
+        let mut generated = generated.borrow_mut();
+        let kept = generated.split_off(&Time::from_millis(oldest.as_millis().saturating_add(1)));
+        let old = std::mem::replace(&mut *generated, kept);
+        if !unpersist {
+            return;
+        }
+        // One data set may be that of many batches.
+        let still: BTreeSet<u64> = generated.values().flatten().map(|data| data.lineage.id()).collect();
+        let mut settings = self.settings.lock();
+        for data in old.values().flatten().filter(|data| !still.contains(&data.lineage.id())) {
+            if settings.persisted.remove(&data.lineage.id()) {
+                data.lineage.set_cache(None);
+            }
         }
     }
 
@@ -173,12 +187,14 @@ impl StreamNode {
     }
 }
 
-fn persist(sc: &SparkContext, data: &Dataset, level: StorageLevel) {
-    // Keeping partitions does not depend on the type of their rows: any typed shell will do.
-    let shell = Rdd::<()>::from_dataset(sc, data.clone());
-    if shell.storage_level() == StorageLevel::NONE {
-        // It has no level yet, and so this can't fail.
-        let _ = shell.persist(level);
+impl Settings {
+    fn persist(&mut self, sc: &SparkContext, data: &Dataset) {
+        // Keeping partitions does not depend on the type of their rows: any typed shell will do.
+        let shell = Rdd::<()>::from_dataset(sc, data.clone());
+        let wanted = self.storage != StorageLevel::NONE && shell.storage_level() == StorageLevel::NONE;
+        if wanted && shell.persist(self.storage).is_ok() {
+            self.persisted.insert(data.lineage.id());
+        }
     }
 }
 
@@ -187,16 +203,30 @@ pub struct Transformed(pub Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sy
 
 impl Compute for Transformed {
     fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
-        let mut inputs = Vec::with_capacity(node.parents.len());
-        for parent in &node.parents {
-            match parent.get_or_compute(time, planning)? {
-                Some(data) => inputs.push(data),
-                None => return Ok(None),
-            }
+        match node.inputs(time, planning)? {
+            Ok(inputs) => (self.0)(&inputs).map(Some),
+            Err(Missing) => Ok(None),
         }
-        (self.0)(&inputs).map(Some)
     }
 }
+
+/// The data sets of all parents put together; each must have one.
+pub struct Unioned(pub Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sync>);
+
+impl Compute for Unioned {
+    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
+        match node.inputs(time, planning)? {
+            Ok(inputs) => (self.0)(&inputs).map(Some),
+            Err(Missing) if planning.past => Ok(None),
+            Err(Missing) => {
+                Err(Error::usage(format!("Could not generate RDD from a parent for unifying at time {time}")))
+            }
+        }
+    }
+}
+
+/// A parent has no data set at a time.
+pub struct Missing;
 
 /// The data sets of the parent in the window that ends at a time, put together.
 pub struct Windowed {
@@ -212,6 +242,10 @@ impl Compute for Windowed {
         let first = time - self.window + parent.slide;
         let times = first.to(time, parent.slide).filter(|time| *time > planning.zero);
         let data = times.map(|time| parent.get_or_compute(time, planning)).collect::<Result<Vec<_>>>()?;
+        if planning.past && data.iter().any(Option::is_none) {
+            // Forgotten in part: what is left would look like the whole window.
+            return Ok(None);
+        }
         let data: Vec<Dataset> = data.into_iter().flatten().collect();
         debug_assert!(data.len() as i64 <= millis(self.window) / millis(parent.slide).max(1));
         (self.union)(&data).map(Some)

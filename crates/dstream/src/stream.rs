@@ -19,7 +19,7 @@ pub use text::TextDStream;
 
 use crate::context::SparkContext;
 use crate::dataset::{Dataset, Transform};
-use crate::node::{StreamNode, Transformed};
+use crate::node::{StreamNode, Transformed, Unioned};
 use crate::op::narrow;
 use crate::op::pair::{Combiner, combine_by_key, reduce_by_key};
 use crate::op::partition::{self, Key, Partitioning};
@@ -42,6 +42,7 @@ impl<T> Clone for DStream<T> {
 impl<T: Data> DStream<T> {
     /// The typed shell of a node whose rows are known to be `T`.
     pub fn from_node(ssc: &StreamingContext, node: Arc<StreamNode>) -> Self {
+        narrow::prepare_actions::<T>(ssc.spark_context().functions());
         Self { ssc: ssc.clone(), node, rows: PhantomData }
     }
 
@@ -71,7 +72,10 @@ impl<T: Data> DStream<T> {
 
     /// Applies a transformation of this and other streams to every batch.
     pub(crate) fn then_with<U: Data>(&self, others: &[Arc<StreamNode>], transform: Transform<U>) -> DStream<U> {
-        let parents = std::iter::once(&self.node).chain(others).cloned().collect();
+        let parents: Vec<_> = std::iter::once(&self.node).chain(others).cloned().collect();
+        if let Err(error) = same_time(&self.ssc, &parents.iter().collect::<Vec<_>>()) {
+            self.ssc.graph().refuse(error.context(format!("{} at {}", transform.name(), transform.call_site())));
+        }
         let node =
             self.ssc.graph().add_node(transform.name(), self.node.slide, parents, Transformed(transform.untyped()));
         DStream::from_node(&self.ssc, node)
@@ -165,7 +169,16 @@ impl<T: Data> DStream<T> {
     where
         T: Key,
     {
-        let partitions = Partitioning::Hash(self.sc().default_parallelism());
+        self.count_by_value_with(self.sc().default_parallelism())
+    }
+
+    /// [`DStream::count_by_value`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn count_by_value_with(&self, partitioning: impl Into<Partitioning<T>>) -> DStream<(T, u64)>
+    where
+        T: Key,
+    {
+        let partitions = partitioning.into();
         let ones = narrow::map(self.sc(), |row: T| (row, 1u64));
         let combiner = Combiner::new(|n: u64| n, |a, b| a + b, |a, b| a + b);
         self.then(ones.then(combine_by_key::<T, u64, u64>(self.sc(), "count_by_value", combiner, partitions, true)))
@@ -228,21 +241,29 @@ impl StreamingContext {
     /// If there are none, or their batches are not equally far apart, or they belong to different contexts.
     #[track_caller]
     pub fn union<T: Data>(&self, streams: &[DStream<T>]) -> Result<DStream<T>> {
-        let Some((first, rest)) = streams.split_first() else {
+        let Some(first) = streams.first() else {
             return Err(Error::usage("List of DStreams to union is empty"));
         };
-        if rest.iter().any(|other| other.slide_duration() != first.slide_duration()) {
-            return Err(Error::usage("All DStreams should have same slide duration"));
-        }
-        if rest.iter().any(|other| !Arc::ptr_eq(other.ssc.graph(), first.ssc.graph())) {
-            return Err(Error::usage("All DStreams should belong to the same StreamingContext"));
-        }
-        if rest.is_empty() {
+        let parents: Vec<Arc<StreamNode>> = streams.iter().map(|stream| Arc::clone(&stream.node)).collect();
+        same_time(self, &parents.iter().collect::<Vec<_>>())?;
+        if streams.len() == 1 {
             return Ok(first.clone());
         }
-        let rest: Vec<Arc<StreamNode>> = rest.iter().map(|other| Arc::clone(&other.node)).collect();
-        Ok(first.then_with(&rest, partition::union(self.spark_context())))
+        let node = Unioned(partition::union::<T>(self.spark_context()).untyped());
+        Ok(DStream::from_node(self, self.graph().add_node("union", first.slide_duration(), parents, node)))
     }
+}
+
+/// An error unless streams may be put together, in this context, now.
+pub(crate) fn same_time(ssc: &StreamingContext, nodes: &[&Arc<StreamNode>]) -> Result<()> {
+    ssc.check_may_add()?;
+    if nodes.iter().any(|node| !ssc.graph().has_node(node)) {
+        return Err(Error::usage("All DStreams should belong to the same StreamingContext"));
+    }
+    if nodes.windows(2).any(|pair| pair[0].slide != pair[1].slide) {
+        return Err(Error::usage("All DStreams should have same slide duration"));
+    }
+    Ok(())
 }
 
 pub(crate) fn typed<T: Data>(sc: &SparkContext, data: Dataset) -> Rdd<T> {

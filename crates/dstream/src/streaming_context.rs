@@ -8,8 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tidemill_engine::clock::{Clock, SystemClock};
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::function::{CallSite, forbid_in_task};
+use tidemill_engine::input::Input;
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
-use tidemill_engine::micro_batch::{Input, MicroBatchExecution, Setup};
+use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
 use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::time::{Time, millis};
@@ -31,7 +33,7 @@ pub enum StreamingContextState {
     Stopped,
 }
 
-/// The entry to DStreams. Cheap to clone; all clones are one context.
+/// The entry to DStreams. Cheap to clone; all clones are one context, and dropping the last one stops the stream.
 #[derive(Clone)]
 pub struct StreamingContext(Arc<Inner>);
 
@@ -39,20 +41,21 @@ struct Inner {
     sc: SparkContext,
     batch_duration: Duration,
     graph: Arc<DStreamGraph>,
-    clock: Mutex<Arc<dyn Clock>>,
+    /// Shared with sources that tell the time, too: they must not hold the context, which holds them.
+    clock: SharedClock,
     bus: Arc<ListenerBus>,
     waiter: Arc<Waiter>,
     checkpoint: Mutex<Option<PathBuf>>,
-    life: Mutex<Life>,
+    /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
+    state: Mutex<StreamingContextState>,
+    execution: Mutex<Option<Arc<MicroBatchExecution>>>,
 }
 
-struct Life {
-    state: StreamingContextState,
-    execution: Option<Arc<MicroBatchExecution>>,
-}
+/// A clock that may still be exchanged.
+pub(crate) type SharedClock = Arc<Mutex<Arc<dyn Clock>>>;
 
-/// The one active context of the process, unless contexts are allowed beside each other.
-static ACTIVE: LazyLock<Mutex<Weak<Inner>>> = LazyLock::new(Mutex::default);
+/// The one active context of the process, and where it was started, unless contexts are allowed beside each other.
+static ACTIVE: LazyLock<Mutex<Option<(Weak<Inner>, CallSite)>>> = LazyLock::new(Mutex::default);
 
 impl StreamingContext {
     /// A context whose batches are `batch_duration` apart: whole milliseconds, at least one.
@@ -67,11 +70,12 @@ impl StreamingContext {
             sc: sc.clone(),
             batch_duration,
             graph: DStreamGraph::new(sc)?,
-            clock: Mutex::new(Arc::new(SystemClock::default())),
+            clock: Arc::new(Mutex::new(Arc::new(SystemClock::default()))),
             bus: Arc::default(),
             waiter: Arc::default(),
             checkpoint: Mutex::default(),
-            life: Mutex::new(Life { state: StreamingContextState::Initialized, execution: None }),
+            state: Mutex::new(StreamingContextState::Initialized),
+            execution: Mutex::default(),
         }));
         if let Some(folder) = sc.conf().get("spark.streaming.checkpoint.directory") {
             context.checkpoint(folder)?;
@@ -86,14 +90,25 @@ impl StreamingContext {
 
     /// The active context of this process, if there is one.
     pub fn get_active() -> Option<StreamingContext> {
-        let inner = ACTIVE.lock().upgrade()?;
-        let active = inner.life.lock().state == StreamingContextState::Active;
+        let inner = ACTIVE.lock().as_ref()?.0.upgrade()?;
+        let active = *inner.state.lock() == StreamingContextState::Active;
         active.then_some(Self(inner))
     }
 
     /// The active context of this process, or what `create` makes.
     pub fn get_active_or_create(create: impl FnOnce() -> Result<StreamingContext>) -> Result<StreamingContext> {
         Self::get_active().map_or_else(create, Ok)
+    }
+
+    /// What `create` makes, with `folder` as its checkpoint folder: a restart goes on where the last run ended. As closures
+    /// stay with their program, `create` builds the graph each time.
+    pub fn get_or_create(
+        folder: impl Into<PathBuf>,
+        create: impl FnOnce() -> Result<StreamingContext>,
+    ) -> Result<StreamingContext> {
+        let context = create()?;
+        context.checkpoint(folder)?;
+        Ok(context)
     }
 
     /// The context for RDDs.
@@ -108,7 +123,7 @@ impl StreamingContext {
 
     /// Where it is in its life.
     pub fn state(&self) -> StreamingContextState {
-        self.0.life.lock().state
+        *self.0.state.lock()
     }
 
     /// The graph of the program.
@@ -124,6 +139,10 @@ impl StreamingContext {
     /// What tells the time.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.0.clock.lock())
+    }
+
+    pub(crate) fn shared_clock(&self) -> SharedClock {
+        Arc::clone(&self.0.clock)
     }
 
     /// Has another clock tell the time: a manual one, in tests. Before the start.
@@ -176,9 +195,14 @@ impl StreamingContext {
     }
 
     /// Starts the stream. Starting an active one again only warns.
+    ///
+    /// # Errors
+    /// If it was stopped, or another one is active; if there is nothing to do, or a source can't be started: then the context
+    /// counts as stopped.
+    #[track_caller]
     pub fn start(&self) -> Result<()> {
-        let mut life = self.0.life.lock();
-        match life.state {
+        let mut execution = self.0.execution.lock();
+        match self.state() {
             StreamingContextState::Initialized => {}
             StreamingContextState::Active => {
                 tracing::warn!("StreamingContext has already been started");
@@ -188,37 +212,41 @@ impl StreamingContext {
                 return Err(Error::usage("StreamingContext has already been stopped"));
             }
         }
-        self.0.graph.validate()?;
-        let mut active = ACTIVE.lock();
-        let several = self.0.sc.conf().get_parsed("spark.driver.allowMultipleContexts", false)?;
-        if !several && let Some(other) = active.upgrade() {
-            // Not locked while waiting: the other one may be this one's twin, on its way to stop.
-            if other.life.try_lock().is_none_or(|life| life.state == StreamingContextState::Active) {
-                return Err(Error::usage(
-                    "Only one StreamingContext may be started in this process. Stop the one that is running first, or set \
-                     spark.driver.allowMultipleContexts=true",
-                ));
-            }
-        }
+        self.become_active(CallSite::here())?;
         match self.begin() {
-            Ok(execution) => {
-                life.execution = Some(Arc::new(execution));
-                life.state = StreamingContextState::Active;
-                if !several {
-                    *active = Arc::downgrade(&self.0);
-                }
+            Ok(begun) => {
+                *execution = Some(Arc::new(begun));
                 Ok(())
             }
             Err(error) => {
-                life.state = StreamingContextState::Stopped;
+                *self.0.state.lock() = StreamingContextState::Stopped;
                 self.0.waiter.stop();
                 Err(error)
             }
         }
     }
 
+    fn become_active(&self, site: CallSite) -> Result<()> {
+        let mut active = ACTIVE.lock();
+        if !self.0.sc.conf().get_parsed("spark.driver.allowMultipleContexts", false)? {
+            if let Some((other, site)) = active.as_ref()
+                && other.upgrade().is_some_and(|other| *other.state.lock() == StreamingContextState::Active)
+            {
+                return Err(Error::usage(format!(
+                    "Only one StreamingContext may be started in this process. Currently running StreamingContext was \
+                     started at {site}; stop it first, or set spark.driver.allowMultipleContexts=true"
+                )));
+            }
+            *active = Some((Arc::downgrade(&self.0), site));
+        }
+        *self.0.state.lock() = StreamingContextState::Active;
+        Ok(())
+    }
+
     fn begin(&self) -> Result<MicroBatchExecution> {
         let (inner, conf) = (&self.0, self.0.sc.conf());
+        inner.sc.runner()?;
+        inner.graph.validate()?;
         let clock = self.clock();
         let trigger = Trigger::Interval(inner.batch_duration);
         let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;
@@ -234,21 +262,29 @@ impl StreamingContext {
                 );
             }
         }
-        // Batches are counted from the one before the first; after a restart, from where the first run began to count.
-        let unfinished = checkpoint.as_ref().and_then(|(_, resume)| resume.unfinished.first().map(|batch| batch.time));
-        let last = checkpoint.as_ref().and_then(|(_, resume)| resume.last_time);
+        // A restart goes on behind the last batch time, for each batch has a time of its own, and counts batches as before.
+        let resume = checkpoint.as_ref().map(|(_, resume)| resume);
         let now = clock.now();
-        let first = unfinished.unwrap_or_else(|| trigger.first_after(last.map_or(now, |last| last.max(now))));
-        inner.graph.start(first - inner.batch_duration);
+        let first = trigger.first_after(resume.and_then(|resume| resume.last_time).map_or(now, |last| last.max(now)));
+        let zero = resume.and_then(|resume| resume.zero).unwrap_or(first - inner.batch_duration);
+        inner.graph.start(zero);
+        let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {
             clock,
             trigger,
+            first,
+            zero,
             inputs,
             planner: Arc::clone(&inner.graph) as Arc<dyn tidemill_engine::planner::BatchPlanner>,
             checkpoint,
             bus: Arc::clone(&inner.bus),
             waiter: Arc::clone(&inner.waiter),
             concurrent_jobs: conf.get_parsed("spark.streaming.concurrentJobs", 1usize)?,
+            graceful_timeout: conf.get_duration(
+                graceful_timeout,
+                Duration::from_millis(1),
+                10 * inner.batch_duration,
+            )?,
         })
     }
 
@@ -288,37 +324,47 @@ impl StreamingContext {
 
     /// Waits until the batch of `time` is over, and all that were submitted before; on a manual clock that has come there.
     pub fn wait_for_batch(&self, time: Time) {
-        let execution = self.0.life.lock().execution.clone();
+        let execution = self.0.execution.lock().clone();
         if let Some(execution) = execution {
             execution.wait_for_batch(time);
             self.0.bus.flush();
         }
     }
 
-    /// Stops stream and [`SparkContext`], at once: `stop_with(true, false)`.
+    /// Stops stream and, unless `spark.streaming.stopSparkContextByDefault` is false, [`SparkContext`]: at once.
     pub fn stop(&self) -> Result<()> {
         let stop_sc = self.0.sc.conf().get_parsed("spark.streaming.stopSparkContextByDefault", true)?;
         self.stop_with(stop_sc, false)
     }
 
-    /// Stops the stream; gracefully means that everything received is processed first. Stopping twice is no error.
+    /// Stops the stream; gracefully means that everything received is processed first, as far as it is made into batches
+    /// within `spark.streaming.gracefulStopTimeout` (10 batches). Stopping twice is no error.
+    ///
+    /// # Errors
+    /// If a listener or a task asks for it: the stop would wait for them.
     pub fn stop_with(&self, stop_spark_context: bool, graceful: bool) -> Result<()> {
         if on_listener_thread() {
             return Err(Error::usage("Cannot stop StreamingContext within listener bus thread."));
         }
+        if forbid_in_task().is_err() {
+            return Err(Error::usage("Cannot stop StreamingContext within a task."));
+        }
         let execution = {
-            let mut life = self.0.life.lock();
-            if life.state == StreamingContextState::Initialized {
+            let execution = self.0.execution.lock();
+            if self.state() == StreamingContextState::Initialized {
                 tracing::warn!("StreamingContext has not been started yet");
+                *self.0.state.lock() = StreamingContextState::Stopped;
             }
-            life.execution.take()
+            execution.clone()
         };
-        // Without the lock: jobs may ask for the state while they end.
+        // Without the lock: jobs may ask for the stop, too, while they end.
         if let Some(execution) = execution {
             execution.stop(graceful);
             self.0.bus.flush();
         }
-        self.0.life.lock().state = StreamingContextState::Stopped;
+        // With the execution goes the lock of the checkpoint folder.
+        *self.0.execution.lock() = None;
+        *self.0.state.lock() = StreamingContextState::Stopped;
         self.0.waiter.stop();
         if stop_spark_context {
             self.0.sc.stop();

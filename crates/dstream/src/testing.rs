@@ -55,12 +55,23 @@ impl TestContext {
         travel: bool,
         build: impl Fn(&StreamingContext) -> Result<()>,
     ) -> Result<Self> {
-        Self::start_at(Time::from_millis(0), conf, batch, travel, build)
+        Self::start_on(ManualClock::at(Time::from_millis(0)), conf, batch, travel, build)
     }
 
     /// [`TestContext::start`], with the clock at a given time: that of a restart, or one that fits the times of real files.
     pub fn start_at(
         time: Time,
+        conf: SparkConf,
+        batch: Duration,
+        travel: bool,
+        build: impl Fn(&StreamingContext) -> Result<()>,
+    ) -> Result<Self> {
+        Self::start_on(ManualClock::at(time), conf, batch, travel, build)
+    }
+
+    /// [`TestContext::start`] on a clock that may have run before: a restart goes on where that was.
+    pub fn start_on(
+        clock: ManualClock,
         conf: SparkConf,
         batch: Duration,
         travel: bool,
@@ -76,7 +87,6 @@ impl TestContext {
             sc.set_runner(Arc::clone(&traveling) as Arc<dyn tidemill_engine::runner::JobRunner>);
             (runner, twin) = (Some(traveling), Some(shadow));
         }
-        let clock = ManualClock::at(time);
         let ssc = StreamingContext::new(&sc, batch)?;
         ssc.set_clock(Arc::new(clock.clone()))?;
         build(&ssc)?;
@@ -184,7 +194,7 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
         self
     }
 
-    /// Stops the program and starts it anew, as a new process would.
+    /// Stops the program and starts it anew, as a new process would; the clock goes on.
     pub fn restart(mut self) -> Self {
         self.steps.push(Step::Restart);
         self
@@ -199,9 +209,9 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
         batches.into_iter().fold(self, |test, (input, output)| test.add_data(input).check_batch(output))
     }
 
-    fn start(&self, time: Time) -> Result<(TestContext, MemoryStream<T>, Collected<U>)> {
+    fn start(&self, clock: &ManualClock) -> Result<(TestContext, MemoryStream<T>, Collected<U>)> {
         let (input, output) = (Mutex::new(None), Collected::default());
-        let context = TestContext::start_at(time, self.conf.clone(), self.batch, self.travel, |ssc| {
+        let context = TestContext::start_on(clock.clone(), self.conf.clone(), self.batch, self.travel, |ssc| {
             let (memory, stream) = ssc.memory_stream()?;
             *input.lock() = Some(memory);
             let rows = output.clone();
@@ -220,7 +230,8 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     /// # Errors
     /// If a batch is not as it should be, or the stream fails.
     pub fn run(self) -> Result<()> {
-        let (mut context, mut input, mut output) = self.start(Time::from_millis(0))?;
+        let clock = ManualClock::at(Time::from_millis(0));
+        let (mut context, mut input, mut output) = self.start(&clock)?;
         for (number, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Add(rows) => input.add(rows.iter().cloned()),
@@ -236,9 +247,8 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
                     }
                 }
                 Step::Restart => {
-                    let now = Clock::now(context.clock());
                     context.stop()?;
-                    (context, input, output) = self.start(now)?;
+                    (context, input, output) = self.start(&clock)?;
                 }
             }
         }

@@ -36,6 +36,9 @@ pub struct Batch {
     pub id: BatchId,
     /// Its time.
     pub time: Time,
+    /// The time from which batches are counted, one interval before the first one: windows slide from there, also after a
+    /// restart.
+    pub zero: Time,
     /// The part of each source that it covers.
     pub ranges: BTreeMap<StreamId, OffsetRange>,
 }

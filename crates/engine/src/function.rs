@@ -137,9 +137,36 @@ pub struct Function {
     output: &'static dyn Element,
     operator: Arc<dyn Operator>,
     registry: Weak<FunctionRegistry>,
+    /// Of a builtin: the widest scope in which it was made.
+    scope: Mutex<Scope>,
+}
+
+/// Where else a function can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// Wherever the graph is built.
+    Graph,
+    /// Wherever this node plans this batch.
+    Planned(u32, Time),
+    /// Nowhere.
+    Driver,
 }
 
 impl Function {
+    /// Where else it can be found.
+    pub fn reach(&self) -> Reach {
+        match *self.scope.lock() {
+            Scope::Graph => Reach::Graph,
+            Scope::Planned { node, time } => Reach::Planned(node, time),
+            Scope::Driver => Reach::Driver,
+        }
+    }
+
+    fn made_again_in(&self, scope: Scope) {
+        let mut own = self.scope.lock();
+        *own = own.widened_by(scope);
+    }
+
     /// Its id, which is what travels.
     pub fn id(&self) -> FunctionId {
         self.id
@@ -196,6 +223,16 @@ enum Scope {
     Driver,
 }
 
+impl Scope {
+    /// The wider one; of two plannings the later, whose plans are still to come.
+    fn widened_by(self, other: Scope) -> Scope {
+        match (self, other) {
+            (Scope::Graph, _) | (_, Scope::Driver) => self,
+            _ => other,
+        }
+    }
+}
+
 thread_local! {
     static SCOPE: Cell<Scope> = const { Cell::new(Scope::Graph) };
     static NEXT_IN_SCOPE: Cell<u32> = const { Cell::new(0) };
@@ -246,6 +283,12 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("a panic without a message")
 }
 
+/// The result of `body`; a panic in it is an error that says whose it was.
+pub fn catch_panic<R>(whose: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| Err(Error::usage(format!("{whose} panicked: {}", panic_message(&*panic)))))
+}
+
 /// An error where the caller is inside a task: RDDs and contexts are the driver's.
 pub fn forbid_in_task() -> Result<()> {
     IN_TASK.with_borrow(|task| match task {
@@ -283,6 +326,17 @@ struct Family {
     name: &'static str,
     output: &'static dyn Element,
     make: Arc<dyn Fn(u64) -> Arc<dyn Operator> + Send + Sync>,
+    scope: Scope,
+}
+
+impl Inner {
+    /// What is made on this thread now belongs to the driver once the graph is complete.
+    fn scope(&self) -> Scope {
+        match SCOPE.get() {
+            Scope::Graph if self.sealed => Scope::Driver,
+            scope => scope,
+        }
+    }
 }
 
 impl FunctionRegistry {
@@ -295,8 +349,9 @@ impl FunctionRegistry {
         operator: Arc<dyn Operator>,
     ) -> Arc<Function> {
         let mut inner = self.inner.lock();
-        let id = match SCOPE.get() {
-            Scope::Graph if !inner.sealed => {
+        let scope = inner.scope();
+        let id = match scope {
+            Scope::Graph => {
                 inner.next_graph += 1;
                 let line = format!("{} {name} {call_site} {}\n", inner.next_graph, output.type_name());
                 inner.fingerprint.update(line.as_bytes());
@@ -306,12 +361,13 @@ impl FunctionRegistry {
                 let ordinal = NEXT_IN_SCOPE.replace(NEXT_IN_SCOPE.get() + 1);
                 FunctionId::Planned { node, time, ordinal }
             }
-            Scope::Graph | Scope::Driver => {
+            Scope::Driver => {
                 inner.next_driver += 1;
                 FunctionId::Driver(inner.next_driver)
             }
         };
-        let function = Arc::new(Function { id, name, call_site, output, operator, registry: Arc::downgrade(self) });
+        let (registry, scope) = (Arc::downgrade(self), Mutex::new(scope));
+        let function = Arc::new(Function { id, name, call_site, output, operator, registry, scope });
         inner.functions.insert(id, Arc::downgrade(&function));
         function
     }
@@ -328,10 +384,12 @@ impl FunctionRegistry {
         let call_site = CallSite::here();
         let key = stable_hash(&[name, types]);
         let mut inner = self.inner.lock();
+        let made = inner.scope();
         let function = inner.builtins.entry(key).or_insert_with(|| {
-            let id = FunctionId::Builtin(key);
-            Arc::new(Function { id, name, call_site, output, operator: operator(), registry: Weak::new() })
+            let (id, scope) = (FunctionId::Builtin(key), Mutex::new(made));
+            Arc::new(Function { id, name, call_site, output, operator: operator(), registry: Weak::new(), scope })
         });
+        function.made_again_in(made);
         Arc::clone(function)
     }
 
@@ -348,9 +406,21 @@ impl FunctionRegistry {
     ) -> Arc<Function> {
         let key = stable_hash(&[name, types]);
         let mut inner = self.inner.lock();
-        let family = inner.families.entry(key).or_insert_with(|| Family { name, output, make: Arc::new(make) }).clone();
+        let scope = inner.scope();
+        let family = inner.families.entry(key).or_insert_with(|| Family { name, output, make: Arc::new(make), scope });
+        family.scope = family.scope.widened_by(scope);
+        let family = family.clone();
         drop(inner);
         Arc::new(family.function(key, argument))
+    }
+
+    /// The function behind an id that came from elsewhere, with what was said there of its reach.
+    pub fn lookup_within(&self, id: FunctionId, reach: Reach) -> Result<Arc<Function>> {
+        if let (None, Reach::Planned(node, time), Some(resolve)) = (self.find(id), reach, self.resolver.read().as_ref())
+        {
+            resolve(node, time)?;
+        }
+        self.lookup(id)
     }
 
     /// The closure behind an id that came from elsewhere.
@@ -401,8 +471,8 @@ impl Family {
     #[track_caller]
     fn function(self, key: u64, argument: u64) -> Function {
         let (id, operator) = (FunctionId::BuiltinOf { key, argument }, (self.make)(argument));
-        let call_site = CallSite::here();
-        Function { id, name: self.name, call_site, output: self.output, operator, registry: Weak::new() }
+        let (call_site, scope) = (CallSite::here(), Mutex::new(self.scope));
+        Function { id, name: self.name, call_site, output: self.output, operator, registry: Weak::new(), scope }
     }
 }
 
@@ -446,6 +516,21 @@ mod tests {
         assert!(registry.lookup(id).is_err());
         registry.seal();
         assert_eq!(add(&registry, "map").id(), FunctionId::Driver(2));
+    }
+
+    #[test]
+    fn a_builtin_reaches_as_far_as_the_widest_scope_that_made_it() {
+        let registry = Arc::<FunctionRegistry>::default();
+        let builtin = |name| {
+            let make = || Arc::new(PerChunk(|chunk, out: &mut Emit<'_>| out(chunk))) as Arc<dyn Operator>;
+            registry.builtin(name, "", Rows::<u32>::ELEMENT, make).reach()
+        };
+        let time = Time::from_millis(7);
+        assert_eq!(builtin("a"), Reach::Graph);
+        registry.seal();
+        assert_eq!((builtin("a"), builtin("b")), (Reach::Graph, Reach::Driver));
+        assert_eq!(while_planning(3, time, || builtin("b")), Reach::Planned(3, time));
+        assert_eq!(on_driver(|| builtin("b")), Reach::Planned(3, time));
     }
 
     #[test]

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
@@ -19,12 +20,13 @@ use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
 use crate::clock::{Clock, Waker};
 use crate::error::{Error, Result};
-use crate::function::{on_driver, panic_message};
+use crate::frontier::Frontier;
+use crate::function::{catch_panic, on_driver};
+use crate::input::Input;
 use crate::listener::{ListenerBus, StreamingEvent};
 use crate::planner::{BatchPlanner, Job};
-use crate::rate::RateEstimator;
 use crate::recovery::{CheckpointLogs, Resume};
-use crate::source::{Offset, OffsetRange, Source};
+use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
 use crate::trigger::Trigger;
 use crate::waiter::Waiter;
@@ -32,20 +34,16 @@ use crate::waiter::Waiter;
 /// Batches whose offsets are kept for a restart, and commits to hold against them.
 const KEPT_BATCHES: u64 = 1024;
 
-/// An input stream of the loop.
-pub struct Input {
-    /// Where the data comes from.
-    pub source: Arc<dyn Source>,
-    /// Adapts the source's rate to what the batches can bear, with backpressure on.
-    pub estimator: Option<Mutex<Box<dyn RateEstimator>>>,
-}
-
 /// All that the loop works with.
 pub struct Setup {
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// When batches are due.
     pub trigger: Trigger,
+    /// When the first new batch is due.
+    pub first: Time,
+    /// The time from which batches are counted.
+    pub zero: Time,
     /// The input streams.
     pub inputs: BTreeMap<StreamId, Input>,
     /// Makes jobs of batches.
@@ -58,12 +56,18 @@ pub struct Setup {
     pub waiter: Arc<Waiter>,
     /// Jobs that run at once; with more than one, jobs of several batches interleave.
     pub concurrent_jobs: usize,
+    /// How long a graceful stop waits until all that was received is made into batches.
+    pub graceful_timeout: Duration,
 }
 
-/// A running stream of batches.
+/// A running stream of batches. Dropping it stops it.
 pub struct MicroBatchExecution {
     shared: Arc<Shared>,
     threads: Mutex<Option<Threads>>,
+    /// The threads of the loop, which can't wait for their own end.
+    own: Vec<ThreadId>,
+    queue: Receiver<QueuedJob>,
+    stopped: Waker,
 }
 
 struct Threads {
@@ -80,6 +84,7 @@ struct Shared {
     halted: Waker,
     progress: Mutex<Progress>,
     idle: Condvar,
+    frontier: Mutex<Frontier>,
 }
 
 struct Progress {
@@ -90,9 +95,12 @@ struct Progress {
     running: usize,
     /// The last batch time that was generated, well or not.
     generated: Option<Time>,
+    /// No batch is generated any more.
+    over: bool,
 }
 
-type QueuedJob = (Arc<BatchRun>, Job);
+/// A job, or the end of a batch that has none: it waits for its turn like others.
+type QueuedJob = (Arc<BatchRun>, Option<Job>);
 
 impl MicroBatchExecution {
     /// Starts the sources, runs again what a checkpoint holds unfinished, and begins with the next due batch.
@@ -110,63 +118,83 @@ impl MicroBatchExecution {
             }
         }
         let now = setup.clock.now();
+        let stop_sources = |setup: &Setup| setup.inputs.values().for_each(|input| input.source.stop());
         for (stream, input) in &setup.inputs {
             if let Err(error) = input.source.start(&ends[stream], now) {
-                setup.inputs.values().for_each(|input| input.source.stop());
+                stop_sources(&setup);
                 return Err(error.context(format!("starting {}", input.source.name())));
             }
         }
-        // A restart goes on behind the last batch time: each batch has a time of its own.
-        let first = setup.trigger.first_after(resume.last_time.map_or(now, |last| last.max(now)));
-        let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None });
-        let (waker, halted) = (Waker::default(), Waker::default());
-        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle: Condvar::new() });
+        let first = setup.first;
+        let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
+        let (waker, halted, frontier) = (Waker::default(), Waker::default(), Mutex::default());
+        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle: Condvar::new(), frontier });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
-        let (sender, receiver) = unbounded::<QueuedJob>();
-        let jobs = (0..shared.setup.concurrent_jobs.max(1))
-            .map(|n| {
-                spawn(format!("tidemill-job-{n}"), {
-                    let (s, r) = (Arc::clone(&shared), receiver.clone());
-                    move || s.run_jobs(&r)
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let loop_shared = Arc::clone(&shared);
-        let unfinished = resume.unfinished;
-        let generator =
-            spawn("tidemill-batches".into(), move || loop_shared.generate_batches(unfinished, first, &sender))?;
-        Ok(Self { shared, threads: Mutex::new(Some(Threads { generator, jobs })) })
+        let (sender, queue) = unbounded::<QueuedJob>();
+        let spawn_all = || -> Result<Threads> {
+            let job = |n| {
+                let (shared, queue) = (Arc::clone(&shared), queue.clone());
+                spawn(format!("tidemill-job-{n}"), move || shared.run_jobs(&queue))
+            };
+            let jobs = (0..shared.setup.concurrent_jobs.max(1)).map(job).collect::<Result<Vec<_>>>()?;
+            let (shared, unfinished) = (Arc::clone(&shared), resume.unfinished);
+            let body = move || shared.generate_batches(unfinished, first, &sender);
+            Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
+        };
+        let threads = spawn_all().inspect_err(|_| stop_sources(&shared.setup))?;
+        let own = threads.jobs.iter().chain([&threads.generator]).map(|thread| thread.thread().id()).collect();
+        Ok(Self { shared, threads: Mutex::new(Some(threads)), own, queue, stopped: Waker::default() })
     }
 
-    /// Ends the stream. Gracefully: sources stop receiving, what they have received is still made into batches, and all
-    /// batches run to their end. Else: no batch and no job starts any more; the job that runs is waited for.
+    /// Ends the stream, and returns when it has ended. Gracefully: sources stop receiving, what they have received is still
+    /// made into batches, and all batches run to their end. Else: no batch and no job starts any more; the job that runs is
+    /// waited for.
+    ///
+    /// A job may stop its own stream: it is not waited for, and the jobs behind it run inside it.
     pub fn stop(&self, graceful: bool) {
-        let Some(threads) = self.threads.lock().take() else { return };
-        let shared = &self.shared;
-        shared.setup.inputs.values().for_each(|input| input.source.stop());
-        if graceful {
-            shared.wait_for_pending_input();
-        } else {
+        let (shared, this) = (&self.shared, std::thread::current().id());
+        let Some(threads) = self.threads.lock().take() else {
+            if !self.own.contains(&this) {
+                self.stopped.wait();
+            }
+            return;
+        };
+        if !graceful {
             shared.halted.wake();
         }
+        shared.setup.inputs.values().for_each(|input| input.source.stop());
+        let generating = threads.generator.thread().id() == this;
+        if graceful && !generating {
+            shared.wait_for_pending_input();
+        }
         shared.waker.wake();
-        let own = std::thread::current().id();
-        // A job may stop its own stream: it can't wait for itself.
-        let (mine, others): (Vec<_>, Vec<_>) = threads.jobs.into_iter().partition(|job| job.thread().id() == own);
-        let _ = threads.generator.join();
-        if mine.is_empty() {
-            others.into_iter().for_each(|job| drop(job.join()));
+        // Called while a batch is planned, nothing can be waited for: all jobs come after that.
+        if !generating {
+            let _ = threads.generator.join();
+            if self.own.contains(&this) {
+                shared.run_jobs(&self.queue);
+            }
+            threads.jobs.into_iter().filter(|job| job.thread().id() != this).for_each(|job| drop(job.join()));
         }
         shared.setup.waiter.stop();
+        self.stopped.wake();
     }
 
-    /// Waits until the batch of `time` is generated and all batches submitted so far are completed; for tests on a manual
-    /// clock, which must have reached `time`.
+    /// Waits until the batch of `time` is generated and all batches submitted so far are completed, or the stream has
+    /// stopped; for tests on a manual clock, which must have reached `time`.
     pub fn wait_for_batch(&self, time: Time) {
         let mut progress = self.shared.progress.lock();
-        while progress.generated.is_none_or(|generated| generated < time) || progress.running > 0 {
+        while progress.running > 0 || !progress.over && progress.generated.is_none_or(|generated| generated < time) {
             self.shared.idle.wait(&mut progress);
+        }
+    }
+}
+
+impl Drop for MicroBatchExecution {
+    fn drop(&mut self) {
+        if self.threads.lock().is_some() {
+            self.stop(false);
         }
     }
 }
@@ -181,6 +209,9 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
 impl Shared {
     fn generate_batches(self: &Arc<Self>, unfinished: Vec<Batch>, first: Time, queue: &Sender<QueuedJob>) {
         for batch in unfinished {
+            if self.halted.is_awake() {
+                break;
+            }
             tracing::info!(batch = batch.id.0, time = %batch.time, "running a batch again that was planned and not done");
             self.plan_and_submit(batch, queue);
         }
@@ -193,10 +224,12 @@ impl Shared {
         if !self.halted.is_awake() && self.has_pending_input() {
             self.generate(due, queue);
         }
+        self.progress.lock().over = true;
+        self.idle.notify_all();
     }
 
     fn generate(self: &Arc<Self>, time: Time, queue: &Sender<QueuedJob>) {
-        match self.next_batch(time) {
+        match catch_panic("a source", || self.next_batch(time)) {
             Ok(batch) => self.plan_and_submit(batch, queue),
             Err(error) => self.setup.waiter.fail(error.context(format!("generating the batch of {time}"))),
         }
@@ -213,7 +246,7 @@ impl Shared {
             let end = input.source.latest_offset(&start, time)?;
             ranges.insert(*stream, OffsetRange { start, end });
         }
-        let batch = Batch { id: progress.next, time, ranges };
+        let batch = Batch { id: progress.next, time, zero: self.setup.zero, ranges };
         if let Some(logs) = &self.logs {
             logs.offsets.lock().append(&batch)?;
         }
@@ -225,22 +258,20 @@ impl Shared {
     /// Step 3: jobs, queued.
     fn plan_and_submit(self: &Arc<Self>, batch: Batch, queue: &Sender<QueuedJob>) {
         let time = batch.time;
-        let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.setup.planner.plan(&batch)));
-        let planned =
-            planned.unwrap_or_else(|panic| Err(Error::usage(format!("planning panicked: {}", panic_message(&*panic)))));
-        let jobs = match planned {
+        self.frontier.lock().begin(batch.id);
+        let jobs = match catch_panic("planning", || self.setup.planner.plan(&batch)) {
             Ok(jobs) => jobs,
-            Err(error) => return self.setup.waiter.fail(error.context(format!("planning the batch of {time}"))),
+            Err(error) => {
+                self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));
+                return self.settle(&batch, false);
+            }
         };
         let run = Arc::new(BatchRun::new(batch, &jobs, self.setup.clock.as_ref()));
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
         self.setup.bus.post(StreamingEvent::BatchSubmitted(run.info()));
-        if jobs.jobs.is_empty() {
-            run.start(self.setup.clock.as_ref(), &self.setup.bus);
-            self.complete(&run);
-        }
-        for job in jobs.jobs {
+        let none = jobs.jobs.is_empty().then_some(None);
+        for job in jobs.jobs.into_iter().map(Some).chain(none) {
             // The receivers live as long as this loop runs.
             let _ = queue.send((Arc::clone(&run), job));
         }
@@ -255,16 +286,18 @@ impl Shared {
                 continue;
             }
             run.start(self.setup.clock.as_ref(), &self.setup.bus);
+            let Some(job) = job else {
+                self.complete(&run);
+                continue;
+            };
             let span = tracing::info_span!("batch", id = run.batch.id.0, time = %run.batch.time, job = job.name);
             let _inside = span.enter();
             let (op, clock) = (job.output_op, self.setup.clock.as_ref());
             run.job_started(op, clock, &self.setup.bus);
             let place = format!("{} at {}, batch {}", job.name, job.description, run.batch.time);
             let stamp = BatchStamp { id: run.batch.id, time: run.batch.time };
-            let body = std::panic::AssertUnwindSafe(|| stamp.during(|| on_driver(job.run)));
-            let result = std::panic::catch_unwind(body).unwrap_or_else(|panic| {
-                Err(Error::usage(format!("the output operation panicked: {}", panic_message(&*panic))))
-            });
+            let body = || stamp.during(|| on_driver(job.run));
+            let result = catch_panic("the output operation", body);
             if let Err(error) = &result {
                 metrics::counter!("tidemill_failed_output_operations_total").increment(1);
                 tracing::error!(%error, "an output operation failed");
@@ -278,24 +311,10 @@ impl Shared {
 
     /// Step 5: the batch is done, if all its jobs were.
     fn complete(&self, run: &BatchRun) {
-        let failed = run.has_failed();
-        if !failed && let Err(error) = self.commit(&run.batch) {
-            self.setup.waiter.fail(error.context(format!("committing the batch of {}", run.batch.time)));
-        }
+        self.settle(&run.batch, !run.has_failed());
         self.setup.planner.completed(&run.batch);
         let info = run.complete(self.setup.clock.as_ref());
-        for (stream, input) in &self.setup.inputs {
-            if let (Some(estimator), Some(limiter), Some(read)) =
-                (&input.estimator, input.source.rate_limiter(), info.inputs.get(stream))
-                && let (Some(end), Some(processing), Some(waiting)) =
-                    (info.processing_end_time, info.processing_delay, info.scheduling_delay)
-            {
-                let (processing, waiting) = (processing.as_millis() as u64, waiting.as_millis() as u64);
-                if let Some(rate) = estimator.lock().compute(end, read.records, processing, waiting) {
-                    limiter.set_rate(rate);
-                }
-            }
-        }
+        self.setup.inputs.iter().for_each(|(stream, input)| input.adapt_rate(*stream, &info));
         metrics::counter!("tidemill_completed_batches_total").increment(1);
         metrics::counter!("tidemill_processed_records_total").increment(info.records());
         for (name, delay) in [("processing", info.processing_delay), ("scheduling", info.scheduling_delay)] {
@@ -305,20 +324,32 @@ impl Shared {
         self.ended();
     }
 
-    fn commit(&self, batch: &Batch) -> Result<()> {
-        if let Some(logs) = &self.logs {
-            logs.commits.lock().append(batch.id)?;
-            if batch.id.0.is_multiple_of(KEPT_BATCHES) {
-                logs.offsets.lock().purge_before(BatchId(batch.id.0.saturating_sub(KEPT_BATCHES)))?;
-                logs.commits.lock().keep_last(4 * KEPT_BATCHES)?;
+    /// Logs what is done, and tells the sources how far they may forget.
+    fn settle(&self, batch: &Batch, succeeded: bool) {
+        let failed =
+            |error: Error| self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
+        let logged =
+            self.logs.as_ref().filter(|_| succeeded).map_or(Ok(()), |logs| logs.commits.lock().append(batch.id));
+        let done = succeeded && logged.map_err(failed).is_ok();
+        // Held until the sources are told: jobs of several batches may end at once.
+        let mut frontier = self.frontier.lock();
+        for passed in frontier.end(batch, done) {
+            for (stream, end) in &passed.ends {
+                let Some(Input { source, .. }) = self.setup.inputs.get(stream) else { continue };
+                // Without a checkpoint, or from a source that forgets, nothing is ever read again.
+                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
+                if !read_again && let Err(error) = source.commit(end) {
+                    failed(error);
+                }
             }
         }
-        for (stream, range) in &batch.ranges {
-            if let Some(input) = self.setup.inputs.get(stream) {
-                input.source.commit(&range.end)?;
-            }
+        if let Some(logs) = &self.logs
+            && !frontier.is_held()
+            && batch.id.0.is_multiple_of(KEPT_BATCHES)
+            && let Err(error) = logs.forget_before(BatchId(batch.id.0.saturating_sub(KEPT_BATCHES)), 4 * KEPT_BATCHES)
+        {
+            failed(error);
         }
-        Ok(())
     }
 
     /// A job that will not run; its batch stays uncommitted.
@@ -343,9 +374,17 @@ impl Shared {
     }
 
     fn wait_for_pending_input(&self) {
+        let clock = &self.setup.clock;
+        let deadline = clock.monotonic().saturating_add(self.setup.graceful_timeout);
         // The generator goes on meanwhile; on a manual clock it makes one last batch when it is woken.
-        while !self.setup.clock.is_manual() && self.has_pending_input() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+        while !clock.is_manual() && self.has_pending_input() {
+            let left = deadline.saturating_sub(clock.monotonic());
+            let mut progress = self.progress.lock();
+            if left.is_zero() || progress.over {
+                return tracing::warn!("the stream stops: what was received is made into a last batch before its time");
+            }
+            // Nothing more is received: only a batch can change what is pending.
+            self.idle.wait_for(&mut progress, left.min(self.setup.trigger.interval()));
         }
     }
 }

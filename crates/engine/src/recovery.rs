@@ -25,6 +25,14 @@ pub struct CheckpointLogs {
     _lock: File,
 }
 
+impl CheckpointLogs {
+    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as whole segments go.
+    pub fn forget_before(&self, batch: BatchId, commits: u64) -> Result<()> {
+        self.offsets.lock().purge_before(batch)?;
+        self.commits.lock().keep_last(commits)
+    }
+}
+
 /// Where to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resume {
@@ -34,6 +42,8 @@ pub struct Resume {
     pub next: BatchId,
     /// The time of the last batch that was planned.
     pub last_time: Option<Time>,
+    /// The time from which the first run counted its batches.
+    pub zero: Option<Time>,
     /// Where the last planned batch ended, source by source.
     pub ends: BTreeMap<StreamId, Offset>,
 }
@@ -74,13 +84,13 @@ pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
 fn resume(planned: Vec<Batch>, done: Vec<BatchId>) -> Resume {
     let done: BTreeSet<BatchId> = done.into_iter().collect();
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
-    let last_time = planned.last().map(|batch| batch.time);
+    let (last_time, zero) = planned.last().map(|batch| (batch.time, batch.zero)).unzip();
     let mut ends = BTreeMap::new();
     for batch in &planned {
         ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
     }
     let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
-    Resume { unfinished, next, last_time, ends }
+    Resume { unfinished, next, last_time, zero, ends }
 }
 
 #[cfg(test)]
@@ -90,7 +100,8 @@ mod tests {
 
     fn batch(id: u64, start: u64, end: u64) -> Batch {
         let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
-        Batch { id: BatchId(id), time: Time::from_millis(id as i64 * 10), ranges: [(StreamId(0), range)].into() }
+        let (time, zero) = (Time::from_millis(id as i64 * 10), Time::from_millis(-10));
+        Batch { id: BatchId(id), time, zero, ranges: [(StreamId(0), range)].into() }
     }
 
     #[test]
@@ -107,6 +118,7 @@ mod tests {
             let resume = resume(batches, done.iter().map(|id| BatchId(*id)).collect());
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
+            assert_eq!(resume.zero, planned.first().map(|_| Time::from_millis(-10)));
             assert_eq!(resume.ends.get(&StreamId(0)).map(Offset::as_count), planned.last().map(|id| id + 1));
         }
     }

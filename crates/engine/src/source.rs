@@ -84,7 +84,8 @@ pub trait Source: Send + Sync {
     /// The data of a range, for the batch of `time`.
     fn read(&self, range: &OffsetRange, time: Time) -> Result<SourceBatch>;
 
-    /// Everything before `end` is done with.
+    /// Everything before `end` is done with: all batches that cover it are over, and none will be run again. Told in the
+    /// order of batches.
     fn commit(&self, _end: &Offset) -> Result<()> {
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Streams that need no outside: memory, constant, and numbers at a rate.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tidemill_engine::chunk::Data;
@@ -26,16 +26,31 @@ impl<T> Clone for MemoryStream<T> {
 }
 
 impl<T: Data> MemoryStream<T> {
+    /// The number of rows that are in memory: added, and not done with.
+    pub fn held(&self) -> usize {
+        self.0.rows.lock().rows.len()
+    }
+
     /// Adds rows; they are all in the same batch.
     pub fn add(&self, rows: impl IntoIterator<Item = T>) {
-        self.0.rows.lock().extend(rows);
+        self.0.rows.lock().rows.extend(rows);
+    }
+}
+
+/// Rows that are not done with, by number.
+struct Numbered<T> {
+    first: u64,
+    rows: VecDeque<T>,
+}
+
+impl<T> Numbered<T> {
+    fn end(&self) -> u64 {
+        self.first + self.rows.len() as u64
     }
 }
 
 struct MemorySource<T> {
-    rows: Mutex<Vec<T>>,
-    /// The offset of the first row: after a restart, where the last run's batches ended.
-    first: AtomicU64,
+    rows: Mutex<Numbered<T>>,
     partitions: usize,
     functions: Arc<tidemill_engine::function::FunctionRegistry>,
     decoder: Arc<Function>,
@@ -55,26 +70,42 @@ impl<T: Data> Source for MemorySource<T> {
     }
 
     fn latest_offset(&self, _: &Offset, _: Time) -> Result<Offset> {
-        Ok(Offset::count(self.first.load(Ordering::SeqCst) + self.rows.lock().len() as u64))
+        Ok(Offset::count(self.rows.lock().end()))
     }
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
-        let rows = self.rows.lock();
-        let (start, end, first) = (range.start.as_count(), range.end.as_count(), self.first.load(Ordering::SeqCst));
-        let place = |offset: u64| offset.checked_sub(first).and_then(|place| usize::try_from(place).ok());
-        let found = place(start).zip(place(end)).and_then(|(start, end)| rows.get(start..end));
-        let rows = found.ok_or_else(|| {
-            Error::usage(format!("rows {start} to {end} of a memory stream are gone: they lived in another process"))
-        })?;
-        let values = Collection::slice(&self.functions, rows.to_vec(), self.partitions);
+        let all = self.rows.lock();
+        let (start, end) = (range.start.as_count(), range.end.as_count());
+        if start < all.first || end > all.end() || end < start {
+            return Err(Error::usage(format!(
+                "rows {start} to {end} of a memory stream are gone: they lived in another process"
+            )));
+        }
+        // Both lie within what is in memory.
+        let rows: Vec<T> = all.rows.range((start - all.first) as usize..(end - all.first) as usize).cloned().collect();
+        drop(all);
+        let records = end - start;
+        let values = Collection::slice(&self.functions, rows, self.partitions);
         debug_assert_eq!(self.decoder.id(), tidemill_engine::lineage::Values::decoder(&values).id());
-        let info = InputInfo { name: self.name(), records: rows.len() as u64, description: None };
+        let info = InputInfo { name: self.name(), records, description: None };
         Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info })
     }
 
-    fn start(&self, start: &Offset, _: Time) -> Result<()> {
-        self.first.store(start.as_count(), Ordering::SeqCst);
+    fn commit(&self, end: &Offset) -> Result<()> {
+        let mut all = self.rows.lock();
+        while all.first < end.as_count() && all.rows.pop_front().is_some() {
+            all.first += 1;
+        }
         Ok(())
+    }
+
+    fn start(&self, start: &Offset, _: Time) -> Result<()> {
+        self.rows.lock().first = start.as_count();
+        Ok(())
+    }
+
+    fn has_pending(&self, end: &Offset) -> bool {
+        self.rows.lock().end() > end.as_count()
     }
 }
 
@@ -150,8 +181,8 @@ impl StreamingContext {
         let sc = self.spark_context();
         let (functions, partitions) = (Arc::clone(sc.functions()), sc.default_parallelism());
         let decoder = decode_values::<T>(&functions);
-        let source =
-            Arc::new(MemorySource { rows: Mutex::default(), first: AtomicU64::new(0), partitions, functions, decoder });
+        let rows = Mutex::new(Numbered { first: 0, rows: VecDeque::new() });
+        let source = Arc::new(MemorySource { rows, partitions, functions, decoder });
         let stream = self.source_stream("memory_stream", Arc::clone(&source) as Arc<dyn Source>, |data| data)?;
         Ok((MemoryStream(source), stream))
     }

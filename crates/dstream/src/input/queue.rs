@@ -78,16 +78,15 @@ impl<T: Data> Source for QueueSource<T> {
     }
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
-        let mut queue = self.queue.0.lock();
         let (start, end) = (range.start.as_count(), range.end.as_count());
-        if start < queue.first || end > queue.first + queue.rdds.len() as u64 {
-            return Err(Error::usage(
-                "queueStream doesn't support checkpointing. Please don't use queueStream when checkpointing is enabled.",
-            ));
-        }
-        let count = (end - queue.first) as usize;
-        let taken: Vec<Dataset> = queue.rdds.drain(..count).map(|rdd| rdd.dataset().clone()).collect();
-        queue.first = end;
+        let taken: Vec<Dataset> = {
+            let queue = self.queue.0.lock();
+            if start < queue.first || end > queue.first + queue.rdds.len() as u64 || end < start {
+                return Err(no_checkpoint());
+            }
+            let places = (start - queue.first) as usize..(end - queue.first) as usize;
+            queue.rdds.range(places).map(|rdd| rdd.dataset().clone()).collect()
+        };
         let data = match taken.as_slice() {
             [] => self.default.clone(),
             [one] => one.clone(),
@@ -97,10 +96,28 @@ impl<T: Data> Source for QueueSource<T> {
         Ok(SourceBatch { lineage: data.lineage, info: InputInfo { name: self.name(), ..InputInfo::default() } })
     }
 
-    fn start(&self, start: &Offset, _: Time) -> Result<()> {
-        self.queue.0.lock().first = start.as_count();
+    fn commit(&self, end: &Offset) -> Result<()> {
+        let mut queue = self.queue.0.lock();
+        while queue.first < end.as_count() && queue.rdds.pop_front().is_some() {
+            queue.first += 1;
+        }
         Ok(())
     }
+
+    fn start(&self, start: &Offset, _: Time) -> Result<()> {
+        if start.as_count() > 0 {
+            return Err(no_checkpoint());
+        }
+        self.queue.0.lock().first = 0;
+        Ok(())
+    }
+}
+
+/// RDDs that an earlier process took are gone with it.
+fn no_checkpoint() -> Error {
+    Error::usage(
+        "queueStream doesn't support checkpointing. Please don't use queueStream when checkpointing is enabled.",
+    )
 }
 
 impl StreamingContext {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tidemill_engine::batch::StreamId;
-use tidemill_engine::clock::{Clock, Waker};
+use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{Function, panic_message};
 use tidemill_engine::listener::{ListenerBus, ReceiverInfo, StreamingEvent};
@@ -15,7 +15,7 @@ use tidemill_engine::source::Source;
 use tidemill_engine::source::block::{Block, BlockQueue, BlockSource, Feeder};
 
 use super::receiver::stopped;
-use crate::streaming_context::StreamingContext;
+use crate::streaming_context::{SharedClock, StreamingContext};
 
 /// Where rows wait to become a block.
 pub trait Buffer: Send + Sync + 'static {
@@ -48,9 +48,9 @@ struct Shared {
     ended: Waker,
     /// The start that is current.
     current: Mutex<Option<Control>>,
-    clock: Mutex<Arc<dyn Clock>>,
+    /// The context's clock, which is final when the stream starts.
+    clock: SharedClock,
     bus: Arc<ListenerBus>,
-    context: StreamingContext,
     info: Mutex<ReceiverInfo>,
     /// The block interval, by number, in which the rows in the buffer began.
     buffered_in: Mutex<Option<u128>>,
@@ -104,9 +104,8 @@ impl Supervisor {
             restart_delay: conf.get_duration("spark.streaming.receiverRestartDelay", ms, Duration::from_secs(2))?,
             ended: Waker::default(),
             current: Mutex::default(),
-            clock: Mutex::new(context.clock()),
+            clock: context.shared_clock(),
             bus: Arc::clone(context.bus()),
-            context: context.clone(),
             info: Mutex::new(info),
             buffered_in: Mutex::default(),
         };
@@ -128,11 +127,14 @@ impl Supervisor {
 
 impl Feeder for Supervisor {
     fn start(&self) -> Result<()> {
-        *self.shared.clock.lock() = self.shared.context.clock();
         let (shared, start, stop) = (Arc::clone(&self.shared), Arc::clone(&self.start), Arc::clone(&self.stop));
         let thread = std::thread::Builder::new()
             .name(format!("tidemill-receiver-{}", self.shared.stream))
-            .spawn(move || shared.supervise(&start, &stop))
+            .spawn(move || {
+                shared.supervise(&start, &stop);
+                // The control holds what holds it.
+                *shared.current.lock() = None;
+            })
             .map_err(|error| Error::retry("a receiver's thread can't be started").with_source(error))?;
         *self.thread.lock() = Some(thread);
         Ok(())
@@ -147,7 +149,9 @@ impl Feeder for Supervisor {
         if let Some(control) = self.shared.current.lock().as_ref() {
             control.run.wake();
         }
-        if let Some(thread) = self.thread.lock().take() {
+        // A receiver may stop its own stream as it ends.
+        let thread = self.thread.lock().take().filter(|thread| thread.thread().id() != std::thread::current().id());
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
         self.shared.flush();

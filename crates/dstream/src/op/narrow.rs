@@ -291,6 +291,9 @@ pub(crate) fn prepare_actions<T: Data>(functions: &Arc<FunctionRegistry>) {
     // Of a count, the result.
     encode_result::<u64>(functions);
     take_partition::<T>(functions, 0);
+    // Of a union, and of rows that were moved.
+    super::partition::pass::<T>(functions);
+    super::partition::read_rows::<T>(functions);
 }
 
 /// The end of an action's plan: rows, encoded, to the driver.

@@ -39,6 +39,8 @@ impl<P: Pieces> TextDStream<P> {
 
     fn then<U: Data>(&self, transform: Transform<U>) -> DStream<U> {
         let sc = self.lines.context().spark_context().clone();
+        // Made now, so that plans that use it are understood wherever the graph is built.
+        text::from_strings(&sc);
         let (name, apply) = (transform.name(), transform.untyped());
         let node = crate::node::Transformed(Arc::new(move |inputs| apply(&[text_beneath(&sc, one(inputs)?)?])));
         let (slide, parents) = (self.lines.slide_duration(), vec![Arc::clone(self.lines.node())]);

@@ -4,27 +4,32 @@ use std::sync::Arc;
 
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::function::while_planning;
+use tidemill_engine::function::{CallSite, catch_panic, while_planning};
 use tidemill_engine::time::Time;
 
-use super::{DStream, typed};
+use super::{DStream, same_time, typed};
 use crate::dataset::Dataset;
-use crate::node::{Compute, Planning, StreamNode};
+use crate::node::{Compute, Missing, Planning, StreamNode};
 use crate::rdd::Rdd;
 use crate::streaming_context::StreamingContext;
 
 /// The closures that `f` makes are numbered within this node and batch, so that they can be found elsewhere by running `f`
 /// again there.
-struct TransformNode(Arc<dyn Fn(&[Dataset], Time) -> Result<Dataset> + Send + Sync>);
+struct TransformNode {
+    call_site: CallSite,
+    body: Arc<dyn Fn(&[Dataset], Time) -> Result<Dataset> + Send + Sync>,
+}
 
 impl Compute for TransformNode {
     fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
-        let mut inputs = Vec::with_capacity(node.parents.len());
-        for parent in &node.parents {
-            let data = parent.get_or_compute(time, planning)?;
-            inputs.push(data.ok_or_else(|| Error::usage(format!("Couldn't generate RDD from parent at time {time}")))?);
+        match node.inputs(time, planning)? {
+            Ok(inputs) => {
+                let whose = format!("the function of transform at {}", self.call_site);
+                while_planning(node.id, time, || catch_panic(&whose, || (self.body)(&inputs, time))).map(Some)
+            }
+            Err(Missing) if planning.past => Ok(None),
+            Err(Missing) => Err(Error::usage(format!("Couldn't generate RDD from parent at time {time}"))),
         }
-        while_planning(node.id, time, || (self.0)(&inputs, time)).map(Some)
     }
 }
 
@@ -32,11 +37,13 @@ impl<T: Data> DStream<T> {
     /// The RDD that `f` makes of the RDD of every batch.
     ///
     /// On a cluster `f` is run again where its closures are needed: it should do nothing else than build an RDD.
+    #[track_caller]
     pub fn transform<U: Data>(&self, f: impl Fn(Rdd<T>) -> Rdd<U> + Send + Sync + 'static) -> DStream<U> {
         self.transform_with_time(move |rdd, _| f(rdd))
     }
 
     /// [`DStream::transform`], with the time of the batch.
+    #[track_caller]
     pub fn transform_with_time<U: Data>(
         &self,
         f: impl Fn(Rdd<T>, Time) -> Rdd<U> + Send + Sync + 'static,
@@ -52,14 +59,13 @@ impl<T: Data> DStream<T> {
     ///
     /// # Errors
     /// If their batches are not equally far apart.
+    #[track_caller]
     pub fn transform_with<V: Data, U: Data>(
         &self,
         other: &DStream<V>,
         f: impl Fn(Rdd<T>, Rdd<V>, Time) -> Rdd<U> + Send + Sync + 'static,
     ) -> Result<DStream<U>> {
-        if self.slide_duration() != other.slide_duration() {
-            return Err(Error::usage("All DStreams should have same slide duration"));
-        }
+        same_time(self.context(), &[self.node(), other.node()])?;
         let sc = self.sc().clone();
         let body = move |inputs: &[Dataset], time| {
             let (left, right) = crate::dataset::two(inputs)?;
@@ -68,12 +74,13 @@ impl<T: Data> DStream<T> {
         Ok(self.transform_node(vec![Arc::clone(self.node()), Arc::clone(other.node())], body))
     }
 
+    #[track_caller]
     fn transform_node<U: Data>(
         &self,
         parents: Vec<Arc<StreamNode>>,
         body: impl Fn(&[Dataset], Time) -> Result<Dataset> + Send + Sync + 'static,
     ) -> DStream<U> {
-        let node = TransformNode(Arc::new(body));
+        let node = TransformNode { call_site: CallSite::here(), body: Arc::new(body) };
         let node = self.context().graph().add_node("transform", self.slide_duration(), parents, node);
         DStream::from_node(self.context(), node)
     }
@@ -84,6 +91,7 @@ impl StreamingContext {
     ///
     /// # Errors
     /// If there are no streams, or their batches are not equally far apart.
+    #[track_caller]
     pub fn transform<T: Data, U: Data>(
         &self,
         streams: &[DStream<T>],
@@ -92,9 +100,7 @@ impl StreamingContext {
         let Some(first) = streams.first() else {
             return Err(Error::usage("List of DStreams to transform is empty"));
         };
-        if streams.iter().any(|other| other.slide_duration() != first.slide_duration()) {
-            return Err(Error::usage("All DStreams should have same slide duration"));
-        }
+        same_time(self, &streams.iter().map(DStream::node).collect::<Vec<_>>())?;
         let sc = self.spark_context().clone();
         let body = move |inputs: &[Dataset], time| {
             Ok(f(inputs.iter().map(|data| typed(&sc, data.clone())).collect(), time).dataset().clone())

@@ -18,6 +18,7 @@ impl<T: Data> DStream<T> {
     /// If either is not a whole multiple of the time between this stream's batches.
     #[track_caller]
     pub fn window(&self, window: Duration, slide: Duration) -> Result<DStream<T>> {
+        self.context().check_may_add()?;
         let own = self.slide_duration();
         for (what, duration) in [("window", window), ("slide", slide)] {
             if duration.is_zero() || !is_multiple(duration, own) {
@@ -46,6 +47,9 @@ impl<T: Data> DStream<T> {
     }
 
     /// The rows of the last `window` reduced to one, every `slide`; none where there are none.
+    ///
+    /// # Errors
+    /// As [`DStream::window`], and so for all that follow.
     #[track_caller]
     pub fn reduce_by_window(
         &self,
@@ -71,7 +75,23 @@ impl<T: Data> DStream<T> {
     where
         T: Key,
     {
-        self.count_by_value().reduce_by_key_and_window(|a, b| a + b, window, slide)
+        self.count_by_value_and_window_with(window, slide, self.sc().default_parallelism())
+    }
+
+    /// [`DStream::count_by_value_and_window`], placed as `partitioning` says.
+    #[track_caller]
+    pub fn count_by_value_and_window_with(
+        &self,
+        window: Duration,
+        slide: Duration,
+        partitioning: impl Into<Partitioning<T>>,
+    ) -> Result<DStream<(T, u64)>>
+    where
+        T: Key,
+    {
+        let partitioning = partitioning.into();
+        let counts = self.count_by_value_with(partitioning.clone());
+        counts.reduce_by_key_and_window_with(|a, b| a + b, window, slide, partitioning)
     }
 }
 

@@ -160,7 +160,7 @@ fn a_queue_can_not_be_read_again_after_a_restart_and_says_so() {
                 if fail { Err(tidemill_engine::error::Error::usage("not this time")) } else { Ok(()) }
             })
         });
-        let context = context.unwrap();
+        let context = context.map_err(|error| error.to_string())?;
         context.run_batch();
         context.stop().map_err(|error| error.to_string())
     };

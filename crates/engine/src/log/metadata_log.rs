@@ -30,6 +30,8 @@ pub struct MetadataLog<T> {
     segments: Vec<(u64, PathBuf)>,
     open: Option<(File, usize)>,
     last: Option<u64>,
+    /// A write has failed: what is on disk is not known.
+    failed: bool,
     entries: PhantomData<fn(T)>,
 }
 
@@ -52,7 +54,7 @@ impl<T: Serialize + DeserializeOwned> MetadataLog<T> {
             read_segment(path, n + 1 == segments.len(), &mut entries)?;
         }
         let last = entries.last().map(|(number, _)| *number);
-        Ok((Self { folder, segments, open: None, last, entries: PhantomData }, entries))
+        Ok((Self { folder, segments, open: None, last, failed: false, entries: PhantomData }, entries))
     }
 
     /// Appends an entry and returns when it is on disk. Numbers ascend.
@@ -65,6 +67,10 @@ impl<T: Serialize + DeserializeOwned> MetadataLog<T> {
                 self.folder.display()
             )));
         }
+        if self.failed {
+            let folder = self.folder.display();
+            return Err(Error::retry(format!("a write to {folder} has failed: it must be opened again, by a restart")));
+        }
         let body = serde_json::to_vec(&(number, entry))
             .map_err(|error| Error::internal("a log entry can't be encoded").with_source(error))?;
         let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_BODY);
@@ -73,6 +79,7 @@ impl<T: Serialize + DeserializeOwned> MetadataLog<T> {
         record.extend(length.to_le_bytes());
         record.extend(crc32fast::hash(&body).to_le_bytes());
         record.extend(body);
+        self.failed = true;
         let (mut file, count) = match self.open.take() {
             Some((file, count)) if count < SEGMENT_ENTRIES => (file, count),
             _ => (self.new_segment(number)?, 0),
@@ -81,6 +88,7 @@ impl<T: Serialize + DeserializeOwned> MetadataLog<T> {
         file.write_all(&record).and_then(|()| file.sync_data()).map_err(|error| unwritable(path(), error))?;
         self.open = Some((file, count + 1));
         self.last = Some(number);
+        self.failed = false;
         Ok(())
     }
 
@@ -180,6 +188,20 @@ mod tests {
         log.purge_before(4).unwrap();
         log.purge_before(1200).unwrap();
         assert_eq!(numbers(folder.path()).unwrap(), (1029..1500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_written_is_opened_again_first() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 0..3);
+        let (mut log, _) = Log::open(folder.path()).unwrap();
+        let aside = folder.path().with_extension("aside");
+        fs::rename(folder.path(), &aside).unwrap();
+        assert!(log.append(3, &String::new()).is_err());
+        fs::rename(&aside, folder.path()).unwrap();
+        assert!(log.append(3, &String::new()).unwrap_err().message().contains("opened again"));
+        filled(folder.path(), 3..4);
+        assert_eq!(numbers(folder.path()).unwrap(), [0, 1, 2, 3]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::cache::CachedBlocks;
 use crate::chunk::{ArrowBatches, Element, rows_schema};
 use crate::codec::{NodeWire, from_wire, to_wire};
 use crate::error::{Error, Result};
-use crate::function::{FunctionId, FunctionRegistry};
+use crate::function::{Function, FunctionId, FunctionRegistry, Reach};
 use crate::lineage::Deps;
 
 /// How a `StageExec` travels.
@@ -41,7 +41,7 @@ struct Node {
 enum Kind {
     Input(usize),
     Encoded(Vec<Vec<u8>>),
-    Op { function: FunctionId, inputs: Vec<usize>, deps: Deps },
+    Op { function: FunctionId, reach: Reach, inputs: Vec<usize>, deps: Deps },
 }
 
 fn encode(plan: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
@@ -72,22 +72,31 @@ impl Flat {
                 let batches = (0..partitions).map(|p| to_ipc(&values.encode(p)?)).collect::<Result<_>>()?;
                 self.nodes.push(Node { kind: Kind::Encoded(batches), partitions, cached: false });
                 let inputs = vec![self.nodes.len() - 1];
-                Kind::Op { function: values.decoder().id(), inputs, deps: Deps::Aligned }
+                let decoder = values.decoder();
+                Kind::Op { function: decoder.id(), reach: reach(&decoder)?, inputs, deps: Deps::Aligned }
             }
             StageKind::Op { function, inputs, deps } => {
-                if let FunctionId::Driver(_) = function.id() {
-                    return Err(Error::usage(format!(
-                        "the closure of {function:?} was made in the body of an output operation, or after the start, and \
-                         exists on the driver only"
-                    )));
-                }
+                let reach = reach(function)?;
                 let inputs = inputs.iter().map(|input| self.add(input)).collect::<Result<_>>()?;
-                Kind::Op { function: function.id(), inputs, deps: deps.clone() }
+                Kind::Op { function: function.id(), reach, inputs, deps: deps.clone() }
             }
         };
         self.nodes.push(Node { kind, partitions, cached });
         self.seen.insert(Arc::as_ptr(node), self.nodes.len() - 1);
         Ok(self.nodes.len() - 1)
+    }
+}
+
+/// How far a function reaches.
+///
+/// # Errors
+/// If that is the driver only.
+fn reach(function: &Function) -> Result<Reach> {
+    match function.reach() {
+        Reach::Driver => Err(Error::usage(format!(
+            "{function:?} was made in the body of an output operation, or after the start, and exists on the driver only"
+        ))),
+        reach => Ok(reach),
     }
 }
 
@@ -108,8 +117,8 @@ fn decode(
             Kind::Encoded(batches) => {
                 StageKind::Encoded(batches.iter().map(|batch| from_ipc(batch)).collect::<Result<_>>()?)
             }
-            Kind::Op { function, inputs, deps } => {
-                let function = functions.lookup(function)?;
+            Kind::Op { function, reach, inputs, deps } => {
+                let function = functions.lookup_within(function, reach)?;
                 let inputs = inputs
                     .into_iter()
                     .map(|input| nodes.get(input).cloned())

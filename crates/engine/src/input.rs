@@ -1,0 +1,34 @@
+//! An input stream of the loop: a source, and what adapts its rate.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::batch::StreamId;
+use crate::listener::BatchInfo;
+use crate::rate::RateEstimator;
+use crate::source::Source;
+
+/// An input stream of the loop.
+pub struct Input {
+    /// Where the data comes from.
+    pub source: Arc<dyn Source>,
+    /// Adapts the source's rate to what the batches can bear, with backpressure on.
+    pub estimator: Option<Mutex<Box<dyn RateEstimator>>>,
+}
+
+impl Input {
+    /// A batch is over: the source may go faster, or must go slower.
+    pub fn adapt_rate(&self, stream: StreamId, batch: &BatchInfo) {
+        if let (Some(estimator), Some(limiter), Some(read)) =
+            (&self.estimator, self.source.rate_limiter(), batch.inputs.get(&stream))
+            && let (Some(end), Some(processing), Some(waiting)) =
+                (batch.processing_end_time, batch.processing_delay, batch.scheduling_delay)
+        {
+            let (processing, waiting) = (processing.as_millis() as u64, waiting.as_millis() as u64);
+            if let Some(rate) = estimator.lock().compute(end, read.records, processing, waiting) {
+                limiter.set_rate(rate);
+            }
+        }
+    }
+}
