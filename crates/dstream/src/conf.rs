@@ -117,6 +117,48 @@ impl SparkConf {
     }
 }
 
+/// The keys of streaming that mean something here.
+const STREAMING_KEYS: &[&str] = &[
+    "backpressure.enabled",
+    "backpressure.initialRate",
+    "backpressure.pid.derived",
+    "backpressure.pid.integral",
+    "backpressure.pid.minRate",
+    "backpressure.pid.proportional",
+    "backpressure.rateEstimator",
+    "blockInterval",
+    "checkpoint.directory",
+    "concurrentJobs",
+    "fileStream.minRememberDuration",
+    "gracefulStopTimeout",
+    "maxLineBytes",
+    "minRememberDuration",
+    "receiver.maxRate",
+    "receiver.writeAheadLog.enable",
+    "receiverRestartDelay",
+    "stopSparkContextByDefault",
+    "unpersist",
+];
+
+/// Warns of `spark.streaming.*` keys that nobody reads here.
+///
+/// # Errors
+/// If the write-ahead log of receivers is asked for: who relies on it must not run without it.
+pub(crate) fn check_keys(conf: &SparkConf) -> Result<()> {
+    if conf.get_parsed("spark.streaming.receiver.writeAheadLog.enable", false)? {
+        return Err(Error::usage(
+            "spark.streaming.receiver.writeAheadLog.enable=true: there is no write-ahead log of receivers yet; without it, what \
+             they received is lost in a crash",
+        ));
+    }
+    for (key, _) in conf.get_all() {
+        if key.strip_prefix("spark.streaming.").is_some_and(|name| !STREAMING_KEYS.contains(&name)) {
+            tracing::warn!(key, "this setting is not known here and has no effect");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +174,14 @@ mod tests {
         };
         assert_eq!([duration("200"), duration("2s"), duration("1 m")], [Some(200), Some(2000), Some(60_000)]);
         assert_eq!([duration("x"), duration("2 parsecs"), duration("-1s")], [None, None, None]);
+    }
+
+    #[test]
+    fn a_write_ahead_log_that_is_not_there_is_refused() {
+        let key = "spark.streaming.receiver.writeAheadLog.enable";
+        let checked =
+            |value: &str| check_keys(&SparkConf::new().set(key, value).set("spark.streaming.typo", 1)).is_ok();
+        assert_eq!([checked("true"), checked("false"), checked("maybe")], [false, true, false]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The graph of a streaming program, and the planner that it is: from a batch to the jobs of its output operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -59,6 +59,7 @@ pub struct DStreamGraph {
     remember: Mutex<Option<Duration>>,
     zero: Mutex<Option<Time>>,
     learned: Mutex<Learned>,
+    claimed: Mutex<BTreeSet<String>>,
     fault: Mutex<Option<Error>>,
     unpersist: bool,
 }
@@ -76,6 +77,7 @@ impl DStreamGraph {
             remember: Mutex::default(),
             zero: Mutex::default(),
             learned: Mutex::default(),
+            claimed: Mutex::default(),
             fault: Mutex::default(),
             unpersist,
         });
@@ -161,6 +163,21 @@ impl DStreamGraph {
         Ok(())
     }
 
+    /// Takes a place to write to for one output operation.
+    ///
+    /// # Errors
+    /// If another one has it.
+    pub fn claim(&self, place: String) -> Result<()> {
+        let mut claimed = self.claimed.lock();
+        if claimed.contains(&place) {
+            return Err(Error::usage(format!(
+                "two output operations write to {place}: give each a prefix or suffix of its own"
+            )));
+        }
+        claimed.insert(place);
+        Ok(())
+    }
+
     /// The graph is complete; batches come after `zero`.
     pub fn start(&self, zero: Time) {
         *self.zero.lock() = Some(zero);
@@ -176,7 +193,8 @@ impl DStreamGraph {
     }
 
     fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
-        Planning { sc: &self.sc, zero: batch.zero, batch, inputs: Mutex::default(), past: false, stand_in: None }
+        let (inputs, lost) = (Mutex::default(), AtomicBool::new(false));
+        Planning { sc: &self.sc, zero: batch.zero, batch, inputs, lost, past: false, stand_in: None }
     }
 
     /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
@@ -187,7 +205,9 @@ impl DStreamGraph {
 
     /// Plans one node's batch again, on stand-ins for its parents, to register the closures that this makes.
     fn learn(&self, node: u32, time: Time) -> Result<()> {
-        if self.learned.lock().contains_key(&(time, node)) {
+        // Locked until the end: of two who learn the same, the first one's functions are those that stay.
+        let mut learned = self.learned.lock();
+        if learned.contains_key(&(time, node)) {
             return Ok(());
         }
         let found = self.nodes.lock().get(&node).cloned();
@@ -197,7 +217,6 @@ impl DStreamGraph {
             failed(&self.sc, Error::usage("this data set stands in for another while functions are learned"));
         let planning = Planning { stand_in: Some(stand_in), ..self.planning(&batch) };
         let data = found.compute_afresh(time, &planning)?;
-        let mut learned = self.learned.lock();
         learned.insert((time, node), data);
         while learned.len() > LEARNED {
             learned.pop_first();
@@ -220,6 +239,11 @@ impl BatchPlanner for DStreamGraph {
         // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
         for input in self.inputs.lock().iter() {
             input.node.get_or_compute(batch.time, &planning)?;
+        }
+        if planning.lost.load(Ordering::Relaxed) {
+            // Run without its data, the batch would replace what it wrote before by nothing.
+            tracing::error!(time = %batch.time, "the outputs of a batch are left out: data of it was lost in a restart");
+            return Ok(JobSet { jobs: Vec::new(), inputs: planning.inputs.into_inner() });
         }
         let outputs = self.outputs.lock().clone();
         let mut jobs = Vec::with_capacity(outputs.len());

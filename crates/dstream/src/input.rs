@@ -8,6 +8,7 @@ mod socket;
 mod supervisor;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidemill_engine::batch::StreamId;
 use tidemill_engine::chunk::Data;
@@ -37,6 +38,7 @@ impl Compute for SourceNode {
         let Some(range) = planning.range(self.stream, time) else { return Ok(None) };
         let read = self.source.read(range, time)?;
         planning.inputs.lock().insert(self.stream, read.info);
+        planning.lost.fetch_or(read.lost, Ordering::Relaxed);
         Ok(Some((self.finish)(Dataset::new(read.lineage))))
     }
 }

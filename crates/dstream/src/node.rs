@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, ReentrantMutex};
@@ -36,6 +37,8 @@ pub struct Planning<'a> {
     pub batch: &'a Batch,
     /// What the sources gave; filled on the way.
     pub inputs: Mutex<BTreeMap<StreamId, InputInfo>>,
+    /// Whether a source has lost data of the batch.
+    pub lost: AtomicBool,
     /// Whether the batch is past, and only looked at.
     pub past: bool,
     /// What every parent has, where a node is planned only to learn its functions.
@@ -217,7 +220,7 @@ impl Compute for Unioned {
     fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
         match node.inputs(time, planning)? {
             Ok(inputs) => (self.0)(&inputs).map(Some),
-            Err(Missing) if planning.past => Ok(None),
+            Err(Missing) if planning.past || time != planning.batch.time => Ok(None),
             Err(Missing) => {
                 Err(Error::usage(format!("Could not generate RDD from a parent for unifying at time {time}")))
             }
@@ -239,8 +242,8 @@ pub struct Windowed {
 impl Compute for Windowed {
     fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
         let Some(parent) = node.parents.first() else { return Ok(None) };
-        let first = time - self.window + parent.slide;
-        let times = first.to(time, parent.slide).filter(|time| *time > planning.zero);
+        let first = (time - self.window).max(planning.zero) + parent.slide;
+        let times = first.to(time, parent.slide);
         let data = times.map(|time| parent.get_or_compute(time, planning)).collect::<Result<Vec<_>>>()?;
         if planning.past && data.iter().any(Option::is_none) {
             // Forgotten in part: what is left would look like the whole window.

@@ -30,6 +30,7 @@ pub use numeric::{Histogram, StatCounter};
 pub(crate) use pair::join;
 pub use pair::{PairWith, Side};
 pub use save::Codec;
+pub(crate) use save::local;
 pub use text::TextRdd;
 pub(crate) use text::text_beneath;
 

@@ -14,13 +14,14 @@ use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_l
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
 use tidemill_engine::recovery::open_checkpoint;
-use tidemill_engine::time::{Time, millis};
+use tidemill_engine::time::{Time, is_multiple, millis, pretty};
 use tidemill_engine::trigger::Trigger;
 use tidemill_engine::waiter::Waiter;
 
-use crate::conf::SparkConf;
+use crate::conf::{SparkConf, check_keys};
 use crate::context::SparkContext;
 use crate::graph::DStreamGraph;
+use crate::rdd::local;
 
 /// Where a streaming program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +162,7 @@ impl StreamingContext {
     /// Logs offsets and commits of batches in this folder; a restart goes on where they end. One driver at a time.
     pub fn checkpoint(&self, folder: impl Into<PathBuf>) -> Result<()> {
         self.require_initialized("setting the checkpoint folder")?;
-        *self.0.checkpoint.lock() = Some(folder.into());
+        *self.0.checkpoint.lock() = Some(local(&folder.into())?.to_path_buf());
         Ok(())
     }
 
@@ -267,6 +268,14 @@ impl StreamingContext {
         let now = clock.now();
         let first = trigger.first_after(resume.and_then(|resume| resume.last_time).map_or(now, |last| last.max(now)));
         let zero = resume.and_then(|resume| resume.zero).unwrap_or(first - inner.batch_duration);
+        let since_zero = Duration::from_millis(first.millis_since(zero).unsigned_abs());
+        if !is_multiple(since_zero, inner.batch_duration) {
+            return Err(Error::usage(format!(
+                "the checkpoint was made with another batch duration than {}: go on with that one, or begin a new checkpoint",
+                pretty(inner.batch_duration)
+            )));
+        }
+        check_keys(conf)?;
         inner.graph.start(zero);
         let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {

@@ -25,7 +25,8 @@ impl Input {
             && let (Some(end), Some(processing), Some(waiting)) =
                 (batch.processing_end_time, batch.processing_delay, batch.scheduling_delay)
         {
-            let (processing, waiting) = (processing.as_millis() as u64, waiting.as_millis() as u64);
+            // In fractions: a batch of few records takes less than a millisecond, and must be able to raise the rate again.
+            let (processing, waiting) = (processing.as_secs_f64() * 1e3, waiting.as_secs_f64() * 1e3);
             if let Some(rate) = estimator.lock().compute(end, read.records, processing, waiting) {
                 limiter.set_rate(rate);
             }

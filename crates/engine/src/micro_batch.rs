@@ -263,6 +263,7 @@ impl Shared {
             Ok(jobs) => jobs,
             Err(error) => {
                 self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));
+                self.setup.planner.completed(&batch);
                 return self.settle(&batch, false);
             }
         };

@@ -11,7 +11,7 @@ use crate::time::Time;
 /// Estimates the rate, in records per second, that batches can bear.
 pub trait RateEstimator: Send {
     /// A batch ended at `time`, of `records` records, after this much processing and waiting. The new rate, if there is one.
-    fn compute(&mut self, time: Time, records: u64, processing_ms: u64, scheduling_ms: u64) -> Option<f64>;
+    fn compute(&mut self, time: Time, records: u64, processing_ms: f64, scheduling_ms: f64) -> Option<f64>;
 }
 
 /// A proportional-integral-derivative controller, as Spark's `PIDRateEstimator`.
@@ -52,19 +52,19 @@ impl PidRateEstimator {
 }
 
 impl RateEstimator for PidRateEstimator {
-    fn compute(&mut self, time: Time, records: u64, processing_ms: u64, scheduling_ms: u64) -> Option<f64> {
+    fn compute(&mut self, time: Time, records: u64, processing_ms: f64, scheduling_ms: f64) -> Option<f64> {
         let newer = self.latest.is_none_or(|(latest, ..)| time > latest);
-        if !newer || records == 0 || processing_ms == 0 {
+        if !newer || records == 0 || processing_ms <= 0.0 {
             return None;
         }
-        let processing_rate = records as f64 / processing_ms as f64 * 1e3;
+        let processing_rate = records as f64 / processing_ms * 1e3;
         let Some((latest_time, latest_rate, latest_error)) = self.latest else {
             self.latest = Some((time, processing_rate, 0.0));
             return None;
         };
         let delay_s = time.millis_since(latest_time) as f64 / 1e3;
         let error = latest_rate - processing_rate;
-        let historical = scheduling_ms as f64 * processing_rate / self.interval_ms;
+        let historical = scheduling_ms * processing_rate / self.interval_ms;
         let change = (error - latest_error) / delay_s;
         let rate = latest_rate - self.proportional * error - self.integral * historical - self.derivative * change;
         let rate = rate.max(self.min_rate);
@@ -163,7 +163,7 @@ mod tests {
 
     fn rates(mut pid: PidRateEstimator, input: &[(i64, u64, u64, u64)]) -> Vec<Option<f64>> {
         let compute = |(time, records, processing, waiting): &(i64, u64, u64, u64)| {
-            pid.compute(Time::from_millis(*time), *records, *processing, *waiting)
+            pid.compute(Time::from_millis(*time), *records, *processing as f64, *waiting as f64)
         };
         input.iter().map(compute).collect()
     }

@@ -62,6 +62,8 @@ pub struct SourceBatch {
     pub lineage: Arc<Lineage>,
     /// What it is.
     pub info: InputInfo,
+    /// Whether data of the range is gone: it was in the memory of an earlier process.
+    pub lost: bool,
 }
 
 /// A source of data.

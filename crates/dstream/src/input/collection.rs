@@ -88,7 +88,7 @@ impl<T: Data> Source for MemorySource<T> {
         let values = Collection::slice(&self.functions, rows, self.partitions);
         debug_assert_eq!(self.decoder.id(), tidemill_engine::lineage::Values::decoder(&values).id());
         let info = InputInfo { name: self.name(), records, description: None };
-        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info })
+        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info, lost: false })
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {
@@ -133,7 +133,7 @@ impl Source for ConstantSource {
 
     fn read(&self, _: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let info = InputInfo { name: self.name(), ..InputInfo::default() };
-        Ok(SourceBatch { lineage: Arc::clone(&self.lineage), info })
+        Ok(SourceBatch { lineage: Arc::clone(&self.lineage), info, lost: false })
     }
 }
 
@@ -171,7 +171,7 @@ impl Source for RateSource {
         let (start, end) = (range.start.as_count(), range.end.as_count());
         let values = Collection::slice(&self.functions, (start..end).collect(), self.partitions);
         let info = InputInfo { name: self.name(), records: end.saturating_sub(start), description: None };
-        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info })
+        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info, lost: false })
     }
 }
 

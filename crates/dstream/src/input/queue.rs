@@ -93,7 +93,11 @@ impl<T: Data> Source for QueueSource<T> {
             several => self.union.apply(several)?,
         };
         // As in Spark, the number of records is not known without running the RDD.
-        Ok(SourceBatch { lineage: data.lineage, info: InputInfo { name: self.name(), ..InputInfo::default() } })
+        Ok(SourceBatch {
+            lineage: data.lineage,
+            info: InputInfo { name: self.name(), ..InputInfo::default() },
+            lost: false,
+        })
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {

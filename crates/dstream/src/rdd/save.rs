@@ -119,7 +119,7 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-fn local(path: &Path) -> Result<&Path> {
+pub(crate) fn local(path: &Path) -> Result<&Path> {
     Ok(match path.to_str() {
         Some(name) => Path::new(local_path(name)?),
         None => path,

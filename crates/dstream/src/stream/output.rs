@@ -15,7 +15,7 @@ use tidemill_engine::time::Time;
 
 use super::{DStream, typed};
 use crate::graph::OutputOp;
-use crate::rdd::Rdd;
+use crate::rdd::{Rdd, local};
 
 impl<T: Data> DStream<T> {
     /// Runs `f` on the RDD of every batch, on the driver, in the order of definition.
@@ -102,6 +102,9 @@ impl<T: Data> DStream<T> {
     where
         T: Display,
     {
+        self.context().check_may_add()?;
+        let prefix = local(&prefix.into())?.to_path_buf();
+        self.context().graph().claim(format!("{}-TIME.{suffix}", prefix.display()))?;
         self.write("save_as_text_files", Arc::new(TextFilesSink::new(prefix, suffix)))
     }
 

@@ -27,7 +27,7 @@ impl Compute for TransformNode {
                 let whose = format!("the function of transform at {}", self.call_site);
                 while_planning(node.id, time, || catch_panic(&whose, || (self.body)(&inputs, time))).map(Some)
             }
-            Err(Missing) if planning.past => Ok(None),
+            Err(Missing) if planning.past || time != planning.batch.time => Ok(None),
             Err(Missing) => Err(Error::usage(format!("Couldn't generate RDD from parent at time {time}"))),
         }
     }

@@ -286,7 +286,7 @@ impl Source for Told {
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let values = Collection::slice(&Arc::default(), vec![range.start.as_count()], 1);
-        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info: InputInfo::default() })
+        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info: InputInfo::default(), lost: false })
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {

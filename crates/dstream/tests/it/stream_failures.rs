@@ -148,7 +148,7 @@ impl Source for Broken {
 
     fn read(&self, _: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let values = tidemill_dstream::op::narrow::Collection::<i32>::slice(&Arc::default(), vec![7], 1);
-        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info: InputInfo::default() })
+        Ok(SourceBatch { lineage: Lineage::values(Arc::new(values)), info: InputInfo::default(), lost: false })
     }
 }
 

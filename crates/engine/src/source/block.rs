@@ -108,7 +108,7 @@ impl Source for BlockSource {
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let (start, end) = (range.start.as_count(), range.end.as_count());
         let blocks = self.blocks.0.lock();
-        // Blocks of an earlier process are gone; Spark, too, goes on without them when the write-ahead log is off.
+        // Blocks of an earlier process are gone.
         let lost = blocks.first.clamp(start, end) - start;
         if lost > 0 {
             tracing::error!(
@@ -122,7 +122,8 @@ impl Source for BlockSource {
             .collect();
         let records = read.iter().map(|block| block.rows).sum();
         let lineage = Lineage::values(Arc::new(BlockValues { blocks: read, decoder: Arc::clone(&self.decoder) }));
-        Ok(SourceBatch { lineage, info: InputInfo { name: self.name.clone(), records, description: None } })
+        let info = InputInfo { name: self.name.clone(), records, description: None };
+        Ok(SourceBatch { lineage, info, lost: lost > 0 })
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {

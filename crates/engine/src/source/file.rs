@@ -195,7 +195,11 @@ impl Source for FileSource {
         // As in Spark, the number of records is not known without reading the files.
         let description = (!names.is_empty()).then(|| names.join("\n"));
         let info = InputInfo { name: self.name(), records: 0, description };
-        Ok(SourceBatch { lineage: Lineage::scan(Arc::new(TextScanExec::new(splits, self.settings.form))), info })
+        Ok(SourceBatch {
+            lineage: Lineage::scan(Arc::new(TextScanExec::new(splits, self.settings.form))),
+            info,
+            lost: false,
+        })
     }
 
     fn start(&self, _: &Offset, now: Time) -> Result<()> {
