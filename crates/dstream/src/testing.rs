@@ -55,10 +55,10 @@ impl TestContext {
         travel: bool,
         build: impl Fn(&StreamingContext) -> Result<()>,
     ) -> Result<Self> {
-        Self::start_on(ManualClock::at(Time::from_millis(0)), conf, batch, travel, build)
+        Self::start_at(Time::from_millis(0), conf, batch, travel, build)
     }
 
-    /// [`TestContext::start`], with the clock at a given time: that of a restart, or one that fits the times of real files.
+    /// [`TestContext::start`], with the clock at a given time: one that fits the times of real files.
     pub fn start_at(
         time: Time,
         conf: SparkConf,

@@ -104,7 +104,8 @@ impl<T: Data> DStream<T> {
     {
         self.context().check_may_add()?;
         let prefix = local(&prefix.into())?.to_path_buf();
-        self.context().graph().claim(format!("{}-TIME.{suffix}", prefix.display()))?;
+        let dot = if suffix.is_empty() { "" } else { "." };
+        self.context().graph().claim(format!("{}-TIME{dot}{suffix}", prefix.display()))?;
         self.write("save_as_text_files", Arc::new(TextFilesSink::new(prefix, suffix)))
     }
 

@@ -160,9 +160,11 @@ fn a_queue_can_not_be_read_again_after_a_restart_and_says_so() {
                 if fail { Err(tidemill_engine::error::Error::usage("not this time")) } else { Ok(()) }
             })
         });
-        let context = context.map_err(|error| error.to_string())?;
-        context.run_batch();
-        context.stop().map_err(|error| error.to_string())
+        let ran = context.and_then(|context| {
+            context.run_batch();
+            context.stop()
+        });
+        ran.map_err(|error| error.to_string())
     };
     assert!(run(0, true).unwrap_err().contains("not this time"));
     assert!(run(5000, false).unwrap_err().contains("queueStream doesn't support checkpointing"));

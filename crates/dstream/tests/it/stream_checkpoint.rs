@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tidemill_dstream::conf::SparkConf;
 use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::input::RddQueue;
+use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
 use tidemill_dstream::op::narrow::Collection;
 use tidemill_dstream::stream::DStream;
 use tidemill_dstream::streaming_context::{StreamingContext, StreamingContextState};
@@ -311,4 +312,70 @@ fn a_source_keeps_what_a_restart_reads_again() -> Result<()> {
         assert_eq!(*source.0.lock(), told, "checkpoint: {checkpoint}");
     }
     Ok(())
+}
+
+/// Stores three rows when it starts.
+struct ThreeRows;
+
+impl Receiver<u64> for ThreeRows {
+    fn on_start(&self, context: &ReceiverContext<u64>) {
+        // Refused only if the test is over.
+        let _ = context.store_many(vec![1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_restart_without_the_received_rows_leaves_the_files_that_are_there() -> Result<()> {
+    let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clock = ManualClock::at(Time::from_millis(0));
+    let start = |fails: bool| {
+        let prefix = out.path().join("rows");
+        TestContext::start_on(clock.clone(), conf(folder.path()), SECOND, false, move |ssc| {
+            let rows = ssc.receiver_stream(ThreeRows)?;
+            rows.save_as_text_files(prefix.clone(), "")?;
+            rows.foreach_rdd(move |rdd| {
+                let count = rdd.count()?;
+                if fails && count == 3 { Err(Error::data("not now")) } else { Ok(()) }
+            })
+        })
+    };
+    let written = || {
+        let mut files: Vec<String> = std::fs::read_dir(out.path())
+            .unwrap()
+            .flat_map(|batch| std::fs::read_dir(batch.unwrap().path()).unwrap())
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .filter(|text| !text.is_empty())
+            .collect();
+        files.sort();
+        files
+    };
+    let context = start(true)?;
+    while written().is_empty() {
+        context.run_batch();
+    }
+    assert!(context.stop().is_err(), "the second output has failed");
+    assert_eq!(written(), ["1\n2\n3\n"]);
+    let context = start(false)?;
+    context.run_batch();
+    context.stop()?;
+    // The rows of the second run's own receiver, and those of the first run: not replaced by nothing.
+    assert!(written().iter().any(|text| text == "1\n2\n3\n"));
+    let (_, resume) = open_checkpoint(folder.path())?;
+    assert!(resume.unfinished.is_empty(), "the batch is done with: it can't be run again");
+    Ok(())
+}
+
+#[test]
+fn another_batch_duration_on_a_checkpoint_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |ms: u64, now: i64| {
+        let (clock, batch) = (ManualClock::at(Time::from_millis(now)), Duration::from_millis(ms));
+        TestContext::start_on(clock, conf(folder.path()), batch, true, |ssc| ssc.rate_stream(3)?.print())
+    };
+    let context = start(700, 700)?;
+    context.run_batch();
+    context.stop()?;
+    let error = start(1000, 5000).err().unwrap();
+    assert!(error.message().contains("another batch duration"), "{error}");
+    start(700, 5000)?.stop()
 }

@@ -247,25 +247,30 @@ fn a_graceful_stop_waits_no_longer_than_it_may() -> Result<()> {
     Ok(())
 }
 
-/// Receives nothing, and wakes somebody when it is stopped.
-struct Wakes(Waker);
+/// Receives nothing, and wakes somebody when it has begun and when it is stopped.
+#[derive(Clone, Default)]
+struct Wakes {
+    begun: Waker,
+    stopped: Waker,
+}
 
 impl Receiver<i32> for Wakes {
     fn on_start(&self, context: &ReceiverContext<i32>) {
+        self.begun.wake();
         context.sleep(Duration::from_secs(1_000_000));
     }
 
     fn on_stop(&self) {
-        self.0.wake();
+        self.stopped.wake();
     }
 }
 
 #[test]
 fn a_stop_at_once_waits_for_the_job_that_runs_and_starts_no_other() -> Result<()> {
-    let (begun, stopping, late) = (Waker::default(), Waker::default(), Arc::new(Mutex::new(Vec::new())));
+    let (begun, receiver, late) = (Waker::default(), Wakes::default(), Arc::new(Mutex::new(Vec::new())));
     let (context, _) = program(test_conf(), |ssc, s| {
-        let s = s.union(&ssc.receiver_stream(Wakes(stopping.clone()))?)?;
-        let (begun, stopping, log) = (begun.clone(), stopping.clone(), Arc::clone(&late));
+        let s = s.union(&ssc.receiver_stream(receiver.clone())?)?;
+        let (begun, stopping, log) = (begun.clone(), receiver.stopped.clone(), Arc::clone(&late));
         s.foreach_rdd(move |_| {
             begun.wake();
             stopping.wait();
@@ -280,6 +285,8 @@ fn a_stop_at_once_waits_for_the_job_that_runs_and_starts_no_other() -> Result<()
     })?;
     context.clock().advance(3 * SECOND);
     begun.wait();
+    // One that was stopped before it began has nothing to end.
+    receiver.begun.wait();
     context.ssc.stop_with(false, false)?;
     assert_eq!(*late.lock(), ["the job that runs"]);
     assert_eq!(context.ssc.state(), State::Stopped);
@@ -390,7 +397,7 @@ fn dropping_a_context_ends_its_threads_and_frees_its_program() -> Result<()> {
         let probe = Arc::new(());
         let context = TestContext::start(test_conf(), SECOND, travel, |ssc| {
             let (held, (_, s)) = (Arc::clone(&probe), ssc.memory_stream::<i32>()?);
-            let all = s.union(&ssc.receiver_stream(Wakes(Waker::default()))?)?;
+            let all = s.union(&ssc.receiver_stream(Wakes::default())?)?;
             all.window(2 * SECOND, SECOND)?.foreach_rdd(move |rdd| {
                 let _ = &held;
                 rdd.collect().map(drop)

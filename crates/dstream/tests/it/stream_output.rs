@@ -9,6 +9,7 @@ use tidemill_dstream::conf::SparkConf;
 use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::input::MemoryStream;
 use tidemill_dstream::stream::DStream;
+use tidemill_dstream::streaming_context::StreamingContext;
 use tidemill_dstream::testing::{TestContext, test_conf};
 use tidemill_engine::error::Result;
 use tidemill_engine::time::Time;
@@ -155,4 +156,17 @@ fn a_batch_that_is_read_by_several_operations_is_computed_once_if_persisted() ->
     context.run_batch();
     assert_eq!(computed.load(std::sync::atomic::Ordering::SeqCst), 2);
     context.stop()
+}
+
+#[test]
+fn two_outputs_do_not_share_a_place() -> Result<()> {
+    let sc = SparkContext::from_conf(test_conf())?;
+    let ssc = StreamingContext::new(&sc, Duration::from_secs(1))?;
+    let (_, rows) = ssc.memory_stream::<u64>()?;
+    rows.save_as_text_files("rows", "")?;
+    rows.save_as_text_files("rows", "txt")?;
+    let again = rows.map(|row| row + 1).save_as_text_files("rows", "txt").unwrap_err();
+    assert!(again.message().contains("rows-TIME.txt"), "{again}");
+    assert!(rows.save_as_text_files("hdfs://namenode/rows", "").is_err(), "a folder named hdfs: is not what was meant");
+    Ok(())
 }
