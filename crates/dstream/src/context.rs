@@ -47,7 +47,7 @@ impl SparkContext {
                 &self,
                 _: Arc<dyn datafusion_physical_plan::ExecutionPlan>,
                 _: &[usize],
-            ) -> Result<Vec<Vec<arrow::array::RecordBatch>>> {
+            ) -> Result<Vec<Vec<tidemill_engine::chunk::Chunk>>> {
                 Err(Error::usage("actions run on the driver only; this context just learns the program's functions"))
             }
             fn parallelism(&self) -> usize {

@@ -158,6 +158,9 @@ pub fn failed(sc: &SparkContext, error: Error) -> Dataset {
         fn partitions(&self) -> usize {
             1
         }
+        fn rows(&self) -> usize {
+            usize::MAX
+        }
         fn chunks(self: Arc<Self>, _: usize) -> tidemill_engine::lineage::Chunks {
             Box::new(std::iter::once(Err(self.0.clone())))
         }

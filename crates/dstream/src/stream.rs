@@ -146,12 +146,8 @@ impl<T: Data> DStream<T> {
     pub fn count(&self) -> DStream<u64> {
         let sc = self.sc();
         let count = narrow::count_partition::<T>(sc.functions());
-        let zero = sc.parallelize_in([0u64], 1).dataset().clone();
-        let union = partition::union::<u64>(sc);
-        let counts = Transform::<u64>::new("count", move |inputs| {
-            union.apply(&[crate::dataset::one(inputs)?.op(&count), zero.clone()])
-        });
-        self.then(counts.then(sum_to_one(sc)).named("count"))
+        let counts = Transform::<u64>::narrow("count", count);
+        self.then(counts.then(zero_of_none(sc)).then(sum_to_one(sc)).named("count"))
     }
 
     /// The rows of each batch reduced to one; none where the batch is empty.
@@ -224,6 +220,16 @@ impl<T: Data> DStream<T> {
         }
         Ok(rdds)
     }
+}
+
+/// The counts of partitions; where there is no partition, one of zero.
+#[track_caller]
+pub(crate) fn zero_of_none(sc: &SparkContext) -> Transform<u64> {
+    let zero = sc.parallelize_in([0u64], 1).dataset().clone();
+    Transform::new("count", move |inputs| {
+        let counts = crate::dataset::one(inputs)?;
+        Ok(if counts.partitions() == 0 { zero.clone() } else { counts.clone() })
+    })
 }
 
 /// Numbers of partitions to one sum.

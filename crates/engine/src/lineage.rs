@@ -69,6 +69,8 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 pub trait Values: Send + Sync {
     /// The number of partitions.
     fn partitions(&self) -> usize;
+    /// The number of rows of all partitions; the largest number where that is not known.
+    fn rows(&self) -> usize;
     /// The rows of one partition, as chunks; each is made when it is asked for.
     fn chunks(self: Arc<Self>, partition: usize) -> Chunks;
     /// The rows of one partition, encoded, to travel.
@@ -79,8 +81,8 @@ pub trait Values: Send + Sync {
 
 /// What a node of the lineage graph does.
 pub enum LineageKind {
-    /// Reads batches from a plan: the leaf of a source.
-    Scan(Arc<dyn ExecutionPlan>),
+    /// Reads batches from a plan, and how many rows they have: the leaf of a source.
+    Scan(Arc<dyn ExecutionPlan>, usize),
     /// Reads rows that the driver holds.
     Values(Arc<dyn Values>),
     /// Runs a narrow operator over its inputs.
@@ -104,6 +106,7 @@ pub struct Lineage {
     partitions: usize,
     depth: usize,
     has_shuffle: bool,
+    leaf_rows: usize,
     element: &'static dyn Element,
     cache: RwLock<Option<Arc<CachedBlocks>>>,
     name: RwLock<Option<String>>,
@@ -114,23 +117,31 @@ impl Lineage {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let depth = match &kind {
-            LineageKind::Scan(_) | LineageKind::Values(_) => 1,
+            LineageKind::Scan(..) | LineageKind::Values(_) => 1,
             LineageKind::Shuffle(input) => input.depth + 1,
             LineageKind::Op { inputs, .. } => inputs.iter().map(|input| input.depth).max().unwrap_or(0) + 1,
         };
         let has_shuffle = match &kind {
-            LineageKind::Scan(_) | LineageKind::Values(_) => false,
+            LineageKind::Scan(..) | LineageKind::Values(_) => false,
             LineageKind::Shuffle(_) => true,
             LineageKind::Op { inputs, .. } => inputs.iter().any(|input| input.has_shuffle),
         };
+        let leaf_rows = match &kind {
+            LineageKind::Scan(_, rows) => *rows,
+            LineageKind::Values(values) => values.rows(),
+            LineageKind::Shuffle(input) => input.leaf_rows,
+            LineageKind::Op { inputs, .. } => {
+                inputs.iter().fold(0, |sum: usize, input| sum.saturating_add(input.leaf_rows))
+            }
+        };
         let (cache, name) = (RwLock::default(), RwLock::default());
-        Arc::new(Self { id, kind, partitions, depth, has_shuffle, element, cache, name })
+        Arc::new(Self { id, kind, partitions, depth, has_shuffle, leaf_rows, element, cache, name })
     }
 
-    /// A leaf over a plan.
-    pub fn scan(plan: Arc<dyn ExecutionPlan>) -> Arc<Self> {
+    /// A leaf over a plan of this many rows; the largest number where that is not known.
+    pub fn scan(plan: Arc<dyn ExecutionPlan>, rows: usize) -> Arc<Self> {
         let partitions = plan.output_partitioning().partition_count();
-        Self::new(LineageKind::Scan(plan), partitions, &ArrowBatches)
+        Self::new(LineageKind::Scan(plan, rows), partitions, &ArrowBatches)
     }
 
     /// A leaf over rows that the driver holds.
@@ -196,6 +207,11 @@ impl Lineage {
         *self.name.write() = Some(name.into());
     }
 
+    /// The rows of all its leaves; the largest number where that is not known. What is read twice counts twice.
+    pub fn leaf_rows(&self) -> usize {
+        self.leaf_rows
+    }
+
     /// Whether a shuffle lies between this node and its leaves.
     pub fn has_shuffle(&self) -> bool {
         self.has_shuffle
@@ -211,7 +227,7 @@ impl Lineage {
     fn explain_into(&self, depth: usize, text: &mut String) {
         let indent = "  ".repeat(depth);
         let what = match &self.kind {
-            LineageKind::Scan(plan) => format!("scan {}", plan.name()),
+            LineageKind::Scan(plan, _) => format!("scan {}", plan.name()),
             LineageKind::Values(_) => "values".to_string(),
             LineageKind::Op { function, .. } => format!("{function:?}"),
             LineageKind::Shuffle(_) => "* shuffle by hash of key".to_string(),
@@ -222,7 +238,7 @@ impl Lineage {
         // Writing to a String can't fail.
         let _ = writeln!(text, "{indent}({}){name} {what}: {element}{cached}", self.partitions);
         match &self.kind {
-            LineageKind::Scan(_) | LineageKind::Values(_) => {}
+            LineageKind::Scan(..) | LineageKind::Values(_) => {}
             LineageKind::Shuffle(input) => input.explain_into(depth + 1, text),
             LineageKind::Op { inputs, .. } => inputs.iter().for_each(|input| input.explain_into(depth + 1, text)),
         }

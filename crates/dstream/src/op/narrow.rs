@@ -285,25 +285,12 @@ pub fn take_partition<T: Data>(functions: &Arc<FunctionRegistry>, n: usize) -> T
 /// Makes the builtins that actions on rows of `T` need, so that a plan that an action makes on the driver is understood
 /// wherever the graph was built.
 pub(crate) fn prepare_actions<T: Data>(functions: &Arc<FunctionRegistry>) {
-    encode_result::<T>(functions);
     decode_values::<T>(functions);
     count_partition::<T>(functions);
-    // Of a count, the result.
-    encode_result::<u64>(functions);
     take_partition::<T>(functions, 0);
     // Of a union, and of rows that were moved.
     super::partition::pass::<T>(functions);
     super::partition::read_rows::<T>(functions);
-}
-
-/// The end of an action's plan: rows, encoded, to the driver.
-pub fn encode_result<T: Data>(functions: &Arc<FunctionRegistry>) -> Arc<Function> {
-    let operator = || {
-        Arc::new(PerChunk(|chunk: Chunk, out: &mut Emit<'_>| out(Chunk::of(encode_rows(chunk.get::<Vec<T>>()?)?))))
-            as Arc<dyn Operator>
-    };
-    let output = &tidemill_engine::chunk::ArrowBatches;
-    functions.builtin("encode", std::any::type_name::<T>(), output, operator)
 }
 
 /// The beginning of a plan that traveled with rows of the driver's: encoded rows to rows.
@@ -379,6 +366,10 @@ impl<T: Data> Collection<T> {
 impl<T: Data> Values for Collection<T> {
     fn partitions(&self) -> usize {
         self.parts.len()
+    }
+
+    fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
     }
 
     fn chunks(self: Arc<Self>, partition: usize) -> Chunks {

@@ -1,7 +1,7 @@
 //! Actions: what makes an RDD be computed.
 
 use tidemill_engine::cache::StorageLevel;
-use tidemill_engine::chunk::{Data, decode_rows};
+use tidemill_engine::chunk::{Chunk, Data};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::operator::lower::lower;
 use tidemill_engine::operator::stage::StageOutput;
@@ -9,7 +9,7 @@ use tidemill_engine::operator::stage::StageOutput;
 use super::Rdd;
 use crate::context::SparkContext;
 use crate::dataset::failed;
-use crate::op::narrow::{count_partition, encode_result, map_partitions, take_partition};
+use crate::op::narrow::{count_partition, map_partitions, take_partition};
 use crate::op::partition::pass;
 
 impl<T: Data> Rdd<T> {
@@ -19,13 +19,20 @@ impl<T: Data> Rdd<T> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let encoded = self.dataset().op(&encode_result::<T>(self.context().functions()));
-        let batches = runner.run(lower(&encoded.lineage, StageOutput::Rows)?, partitions)?;
-        let decode = |partition: &Vec<_>| {
-            let chunks = partition.iter().map(decode_rows::<T>).collect::<Result<Vec<_>>>()?;
-            Ok(chunks.into_iter().flatten().collect())
+        let results = runner.run(lower(&self.dataset().lineage, StageOutput::Rows)?, partitions)?;
+        let rows = |chunks: Vec<Chunk>| {
+            let mut all: Vec<T> = Vec::new();
+            for chunk in chunks {
+                let rows: Vec<T> = chunk.take()?;
+                if all.is_empty() {
+                    all = rows;
+                } else {
+                    all.extend(rows);
+                }
+            }
+            Ok(all)
         };
-        batches.iter().map(decode).collect()
+        results.into_iter().map(rows).collect()
     }
 
     pub(crate) fn run_all(&self) -> Result<Vec<Vec<T>>> {

@@ -110,7 +110,7 @@ impl SparkContext {
 }
 
 fn scan(splits: Vec<Vec<FileSplit>>, form: FileForm) -> Dataset {
-    Dataset::new(Lineage::scan(Arc::new(TextScanExec::new(splits, form))))
+    Dataset::new(Lineage::scan(Arc::new(TextScanExec::new(splits, form)), usize::MAX))
 }
 
 fn text_dataset(sc: &SparkContext, path: &str, min_partitions: usize) -> Result<Dataset> {

@@ -29,7 +29,8 @@ impl SparkContext {
 
     /// Arrow text that the driver holds: for each partition its batches, of one column `value: Utf8`. Nothing is copied.
     pub fn text_batches(&self, partitions: Vec<Vec<RecordBatch>>) -> Result<Rdd<String>> {
-        let scan = Lineage::scan(MemorySourceConfig::try_new_exec(&partitions, text_schema(), None)?);
+        let rows = partitions.iter().flatten().map(RecordBatch::num_rows).sum();
+        let scan = Lineage::scan(MemorySourceConfig::try_new_exec(&partitions, text_schema(), None)?, rows);
         Ok(Rdd::from_dataset(self, Dataset::new(scan).op(&text_to_strings(self.functions()))))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidemill_engine::chunk::Data;
 
-use super::{DStream, sum_to_one};
+use super::{DStream, sum_to_one, zero_of_none};
 use crate::dataset::{Transform, one};
 use crate::op::partition::Partitioning;
 use crate::op::text::{self, Filtered, FlatMapped, Pieces, Whole, Words};
@@ -86,11 +86,7 @@ impl<P: Pieces> TextDStream<P> {
     pub fn count(&self) -> DStream<u64> {
         let sc = self.lines.sc();
         let counts = text::count(sc, self.pieces.clone());
-        let zero = sc.parallelize_in([0u64], 1).dataset().clone();
-        let union = crate::op::partition::union::<u64>(sc);
-        let with_zero =
-            Transform::<u64>::new("count", move |inputs| union.apply(&[one(inputs)?.clone(), zero.clone()]));
-        self.then(counts.then(with_zero).then(sum_to_one(sc)).named("count"))
+        self.then(counts.then(zero_of_none(sc)).then(sum_to_one(sc)).named("count"))
     }
 
     /// How often each piece occurs in a batch.

@@ -15,7 +15,7 @@ use crate::shuffle::exchange;
 /// The deepest lineage that is run: operators call one another, and a stack that overflows ends the process.
 pub const MAX_DEPTH: usize = 1000;
 
-/// The plan that computes `root`, whose chunks must be batches of the given kind.
+/// The plan that computes `root`. Before a shuffle its chunks must be batches of that schema.
 ///
 /// A plan runs once: exchanges hold the rows that are under way.
 pub fn lower(root: &Arc<Lineage>, output: StageOutput) -> Result<Arc<dyn ExecutionPlan>> {
@@ -26,9 +26,11 @@ pub fn lower(root: &Arc<Lineage>, output: StageOutput) -> Result<Arc<dyn Executi
             root.depth()
         )));
     }
+    let no_input = root.leaf_rows() == 0;
     let mut stage = Stage { shared: shared(root), ..Stage::default() };
     let root = stage.node(root)?;
-    Ok(Arc::new(StageExec::new(root, stage.children, output, BatchStamp::current())))
+    let exec = StageExec::new(root, stage.children, output, BatchStamp::current());
+    Ok(Arc::new(if no_input { exec.without_input() } else { exec }))
 }
 
 #[derive(Default)]
@@ -85,8 +87,13 @@ impl Stage {
                 }
                 _ => self.leaf(lineage)?,
             };
-            let mut node =
-                Arc::new(StageNode { kind, partitions: lineage.partitions(), cache: lineage.cache(), kept: None });
+            let mut node = Arc::new(StageNode {
+                kind,
+                partitions: lineage.partitions(),
+                element: lineage.element(),
+                cache: lineage.cache(),
+                kept: None,
+            });
             if self.shared.contains(&lineage.id()) {
                 node = kept(node, lineage);
             }
@@ -99,7 +106,7 @@ impl Stage {
     fn leaf(&mut self, lineage: &Lineage) -> Result<StageKind> {
         match lineage.kind() {
             LineageKind::Values(values) => Ok(StageKind::Values(Arc::clone(values))),
-            LineageKind::Scan(plan) => {
+            LineageKind::Scan(plan, _) => {
                 self.children.push(Arc::clone(plan));
                 Ok(StageKind::Input(self.children.len() - 1))
             }
@@ -129,7 +136,8 @@ fn kept(node: Arc<StageNode>, input: &Lineage) -> Arc<StageNode> {
     }
     let kept = Some(CachedBlocks::transient(input.element(), input.partitions()));
     // Persisted or not: what is persisted may not fit.
-    Arc::new(StageNode { kind: node.kind.clone(), partitions: node.partitions, cache: node.cache.clone(), kept })
+    let StageNode { partitions, element, .. } = *node;
+    Arc::new(StageNode { kind: node.kind.clone(), partitions, element, cache: node.cache.clone(), kept })
 }
 
 #[cfg(test)]
@@ -144,7 +152,7 @@ mod tests {
         let functions = Arc::<FunctionRegistry>::default();
         let pass = PerChunk(|chunk: Chunk, out: &mut Emit<'_>| out(chunk));
         let pass = functions.register("pass", CallSite::here(), Rows::<u8>::ELEMENT, Arc::new(pass));
-        let scan = Lineage::scan(Arc::new(EmptyExec::new(crate::shuffle::shuffle_schema())));
+        let scan = Lineage::scan(Arc::new(EmptyExec::new(crate::shuffle::shuffle_schema())), 0);
         let mut data = Lineage::shuffle(Lineage::op(Arc::clone(&pass), vec![scan], Deps::Aligned), 2);
         // Each level reads the one before twice: as a tree this has 2^40 leaves.
         for _ in 0..40 {

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::BatchStamp;
 use crate::cache::CachedBlocks;
-use crate::chunk::{BATCH_ROWS, Chunk, rows_schema};
+use crate::chunk::{BATCH_ROWS, Chunk, Element, rows_schema};
 use crate::error::{Error, Result};
 use crate::function::{Flow, Function, OperatorTask, TaskInfo, in_task};
 use crate::lineage::{Deps, Values};
@@ -34,7 +34,7 @@ use crate::shuffle::shuffle_schema;
 /// What the batches that leave a stage are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StageOutput {
-    /// Encoded rows, for the driver.
+    /// Rows for the driver; encoded where they must travel.
     Rows,
     /// Rows on their way to the next stage.
     Shuffle,
@@ -75,6 +75,8 @@ pub struct StageNode {
     pub kind: StageKind,
     /// The number of its partitions.
     pub partitions: usize,
+    /// What its chunks consist of.
+    pub element: &'static dyn Element,
     /// Where its partitions are kept once computed, if they are persisted.
     pub cache: Option<Arc<CachedBlocks>>,
     /// Where its partitions are kept while the plan runs, if they are read more than once.
@@ -87,6 +89,7 @@ pub struct StageExec {
     children: Vec<Arc<dyn ExecutionPlan>>,
     output: StageOutput,
     batch: Option<BatchStamp>,
+    no_input: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -104,7 +107,7 @@ impl StageExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { root, children, output, batch, properties }
+        Self { root, children, output, batch, no_input: false, properties }
     }
 
     /// The tree.
@@ -115,6 +118,23 @@ impl StageExec {
     /// What leaves it.
     pub fn output(&self) -> StageOutput {
         self.output
+    }
+
+    /// Says that no leaf of the plan has a row: there is nothing to share out among threads.
+    pub fn without_input(mut self) -> Self {
+        self.no_input = true;
+        self
+    }
+
+    /// Whether it is known that no leaf of the plan has a row.
+    pub fn has_no_input(&self) -> bool {
+        self.no_input
+    }
+
+    /// The chunks of one partition as they are: rows of a stage that ends here need not be encoded to stay here.
+    pub fn chunks(&self, partition: usize, context: Arc<TaskContext>) -> BoxStream<'static, Result<Chunk>> {
+        let inputs = Arc::new(Inputs { children: self.children.clone(), batch: self.batch, context });
+        open(Arc::clone(&self.root), partition, inputs)
     }
 
     /// The batch that its plan runs for.
@@ -184,9 +204,14 @@ impl ExecutionPlan for StageExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let inputs = Arc::new(Inputs { children: self.children.clone(), batch: self.batch, context });
-        let batches = open(Arc::clone(&self.root), partition, inputs)
-            .and_then(|chunk| futures::future::ready(chunk.take::<RecordBatch>()))
+        let (output, element) = (self.output, self.root.element);
+        let batch = move |chunk: Chunk| match output {
+            StageOutput::Rows => element.encode(&chunk),
+            StageOutput::Shuffle => chunk.take::<RecordBatch>(),
+        };
+        let batches = self
+            .chunks(partition, context)
+            .and_then(move |chunk| futures::future::ready(batch(chunk)))
             .map_err(DataFusionError::from);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }

@@ -129,7 +129,7 @@ fn decode(
             }
         };
         let kept = cached.then(|| CachedBlocks::transient(element, partitions));
-        nodes.push(Arc::new(StageNode { kind, partitions, cache: None, kept }));
+        nodes.push(Arc::new(StageNode { kind, partitions, element, cache: None, kept }));
     }
     let root = nodes.pop().ok_or_else(|| Error::data("a plan that arrived has a stage without nodes"))?;
     Ok(Arc::new(StageExec::new(root, children.to_vec(), stage.output, stage.batch)))

@@ -1,19 +1,21 @@
 //! `LocalJobRunner`: DataFusion in this process.
 
+use std::cell::OnceCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use arrow::array::RecordBatch;
 use datafusion_execution::TaskContext;
 use datafusion_physical_plan::ExecutionPlan;
 use futures::{FutureExt, TryStreamExt};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
 use super::JobRunner;
+use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::function::{forbid_in_task, panic_message};
+use crate::operator::stage::StageExec;
 
 /// Runs plans on threads of its own.
 pub struct LocalJobRunner {
@@ -48,9 +50,12 @@ impl Drop for LocalJobRunner {
 }
 
 impl JobRunner for LocalJobRunner {
-    fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<RecordBatch>>> {
+    fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<Chunk>>> {
         forbid_in_task()?;
         let Some(runtime) = &self.runtime else { return Err(Error::internal("the task threads are gone")) };
+        if has_nothing_to_share(&plan) {
+            return run_here(&plan, partitions, &self.context);
+        }
         // The caller waits on a plain channel, not in `block_on`: it may be a thread of somebody else's async runtime. And it
         // starts the tasks itself: a task that did so would cost a batch of a few rows another change of threads.
         let (sender, receiver) = channel();
@@ -65,7 +70,7 @@ impl JobRunner for LocalJobRunner {
             })
             .collect();
         drop(sender);
-        let mut results: Vec<Option<Vec<RecordBatch>>> = partitions.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Vec<Chunk>>> = partitions.iter().map(|_| None).collect();
         let mut failed = None;
         // Ends when every task has ended, also after an error: nothing of a failed job still writes when its caller cleans
         // up or runs it again.
@@ -90,14 +95,43 @@ impl JobRunner for LocalJobRunner {
     }
 }
 
-async fn run_task(
-    plan: Arc<dyn ExecutionPlan>,
-    partition: usize,
-    context: Arc<TaskContext>,
-) -> Result<Vec<RecordBatch>> {
-    let task = async move { Ok(plan.execute(partition, context)?.try_collect().await?) };
+async fn run_task(plan: Arc<dyn ExecutionPlan>, partition: usize, context: Arc<TaskContext>) -> Result<Vec<Chunk>> {
+    let task = async move {
+        match plan.downcast_ref::<StageExec>() {
+            Some(stage) => stage.chunks(partition, context).try_collect().await,
+            None => Err(Error::internal(format!("a plan ends in {}, not in a stage", plan.name()))),
+        }
+    };
     AssertUnwindSafe(task)
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::internal(format!("a task panicked: {}", panic_message(&*panic)))))
+}
+
+/// Whether a plan has no rows to work on, and the calling thread may run it itself.
+fn has_nothing_to_share(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<StageExec>().is_some_and(StageExec::has_no_input) && Handle::try_current().is_err()
+}
+
+/// Runs the tasks one after the other on the calling thread: to wake others would take longer than what there is to do.
+fn run_here(
+    plan: &Arc<dyn ExecutionPlan>,
+    partitions: &[usize],
+    context: &Arc<TaskContext>,
+) -> Result<Vec<Vec<Chunk>>> {
+    thread_local! {
+        static HERE: OnceCell<Runtime> = const { OnceCell::new() };
+    }
+    HERE.with(|here| {
+        let runtime = match here.get() {
+            Some(runtime) => runtime,
+            None => {
+                let built = Builder::new_current_thread().enable_time().build();
+                let built = built.map_err(|error| Error::retry("a task can't be started").with_source(error))?;
+                here.get_or_init(|| built)
+            }
+        };
+        let run = |partition: &usize| runtime.block_on(run_task(Arc::clone(plan), *partition, Arc::clone(context)));
+        partitions.iter().map(run).collect()
+    })
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
 use datafusion_physical_plan::ExecutionPlan;
 
 use super::JobRunner;
+use crate::chunk::{Chunk, Element};
 use crate::codec::NodeCodec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::function::FunctionRegistry;
+use crate::operator::stage::StageExec;
 
 /// Encodes each plan, decodes it against another registry of functions and runs what came out.
 ///
@@ -36,11 +37,16 @@ impl TravelingJobRunner {
 }
 
 impl JobRunner for TravelingJobRunner {
-    fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<RecordBatch>>> {
+    fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<Chunk>>> {
         match self.here.encode_plan(Arc::clone(&plan)) {
             Ok(bytes) => {
                 self.traveled.fetch_add(1, Ordering::Relaxed);
-                self.inner.run(self.there.decode_plan(&bytes)?, partitions)
+                let arrived = self.there.decode_plan(&bytes)?;
+                let results = self.inner.run(Arc::clone(&arrived), partitions)?;
+                // What comes back travels, too.
+                let (there, here) = (element(&arrived)?, element(&plan)?);
+                let back = |chunk: Chunk| here.decode(&there.encode(&chunk)?);
+                results.into_iter().map(|chunks| chunks.into_iter().map(back).collect()).collect()
             }
             Err(error) => {
                 tracing::debug!(%error, "a plan stays on the driver");
@@ -53,4 +59,10 @@ impl JobRunner for TravelingJobRunner {
     fn parallelism(&self) -> usize {
         self.inner.parallelism()
     }
+}
+
+/// What the results of a plan consist of.
+fn element(plan: &Arc<dyn ExecutionPlan>) -> Result<&'static dyn Element> {
+    let stage = plan.downcast_ref::<StageExec>();
+    stage.map(|stage| stage.root().element).ok_or_else(|| Error::internal("a plan does not end in a stage"))
 }

@@ -174,6 +174,10 @@ impl Values for BlockValues {
         self.blocks.len()
     }
 
+    fn rows(&self) -> usize {
+        self.blocks.iter().map(|block| usize::try_from(block.rows).unwrap_or(usize::MAX)).fold(0, usize::saturating_add)
+    }
+
     fn chunks(self: Arc<Self>, partition: usize) -> Chunks {
         let (block, element) = (Arc::clone(&self.blocks[partition]), self.element());
         Box::new((0..block.chunks.len()).map(move |n| element.copy(&block.chunks[n])))

@@ -195,8 +195,9 @@ impl Source for FileSource {
         // As in Spark, the number of records is not known without reading the files.
         let description = (!names.is_empty()).then(|| names.join("\n"));
         let info = InputInfo { name: self.name(), records: 0, description };
+        let rows = if splits.is_empty() { 0 } else { usize::MAX };
         Ok(SourceBatch {
-            lineage: Lineage::scan(Arc::new(TextScanExec::new(splits, self.settings.form))),
+            lineage: Lineage::scan(Arc::new(TextScanExec::new(splits, self.settings.form)), rows),
             info,
             lost: false,
         })
