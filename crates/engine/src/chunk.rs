@@ -54,8 +54,6 @@ fn wrong_content<C>() -> Error {
 pub trait Element: Send + Sync {
     /// The name of the element type, for people.
     fn type_name(&self) -> &'static str;
-    /// The number of rows in a chunk.
-    fn rows(&self, chunk: &Chunk) -> Result<usize>;
     /// A copy of a chunk.
     fn copy(&self, chunk: &Chunk) -> Result<Chunk>;
     /// A chunk as an Arrow batch, one Binary column `value`.
@@ -77,10 +75,6 @@ impl<T: Data> Rows<T> {
 impl<T: Data> Element for Rows<T> {
     fn type_name(&self) -> &'static str {
         std::any::type_name::<T>()
-    }
-
-    fn rows(&self, chunk: &Chunk) -> Result<usize> {
-        Ok(chunk.get::<Vec<T>>()?.len())
     }
 
     fn copy(&self, chunk: &Chunk) -> Result<Chunk> {
@@ -111,10 +105,6 @@ pub struct ArrowBatches;
 impl Element for ArrowBatches {
     fn type_name(&self) -> &'static str {
         "RecordBatch"
-    }
-
-    fn rows(&self, chunk: &Chunk) -> Result<usize> {
-        Ok(chunk.get::<RecordBatch>()?.num_rows())
     }
 
     fn copy(&self, chunk: &Chunk) -> Result<Chunk> {

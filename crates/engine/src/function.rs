@@ -5,7 +5,7 @@
 //! in another process, gives every closure the same id. Closures made while a batch is planned (inside `transform`)
 //! are numbered within that node and batch. Those made in the body of an output operation belong to the driver alone.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
@@ -236,7 +236,7 @@ impl Scope {
 thread_local! {
     static SCOPE: Cell<Scope> = const { Cell::new(Scope::Graph) };
     static NEXT_IN_SCOPE: Cell<u32> = const { Cell::new(0) };
-    static IN_TASK: RefCell<Option<String>> = const { RefCell::new(None) };
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
 struct ScopeGuard(Scope, u32);
@@ -266,7 +266,7 @@ pub fn on_driver<R>(body: impl FnOnce() -> R) -> R {
 
 /// Runs one step of a task of `function`, turning a panic in it into an error that says whose it was.
 pub fn in_task<R>(function: &Function, step: impl FnOnce() -> Result<R>) -> Result<R> {
-    let outer = IN_TASK.replace(Some(String::new()));
+    let outer = IN_TASK.replace(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
     IN_TASK.set(outer);
     result.unwrap_or_else(|panic| {
@@ -291,13 +291,13 @@ pub fn catch_panic<R>(whose: &str, body: impl FnOnce() -> Result<R>) -> Result<R
 
 /// An error where the caller is inside a task: RDDs and contexts are the driver's.
 pub fn forbid_in_task() -> Result<()> {
-    IN_TASK.with_borrow(|task| match task {
-        None => Ok(()),
-        Some(_) => Err(Error::usage(
+    if IN_TASK.get() {
+        return Err(Error::usage(
             "It appears that you are attempting to run an action on an RDD from inside a transformation or a task. \
              RDD actions can only be invoked by the driver; collect or broadcast the data first (SPARK-5063)",
-        )),
-    })
+        ));
+    }
+    Ok(())
 }
 
 type Resolver = Box<dyn Fn(u32, Time) -> Result<()> + Send + Sync>;

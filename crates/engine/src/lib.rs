@@ -1,12 +1,12 @@
-//! The micro-batch engine of Tidemill: plan in, exactly-once batches out.
+//! The micro-batch engine of Tidemill: plan in, batches out.
 //!
 //! In the order in which data goes: rows are [`chunk`]s; closures over them are [`function`]s; a data set is the
 //! [`lineage`] of its operators; [`operator::lower`] makes of it a DataFusion plan of stages with a [`shuffle`] between
 //! them; a [`runner`] runs it. [`codec`] turns plans into bytes and back.
 //!
 //! And over time: a [`source`] says how far it goes; the loop, [`micro_batch`], logs that in the [`log`], has a
-//! [`planner`] make jobs of the [`batch`], runs them, which fill [`sink`]s, and logs that they are done. [`recovery`] finds where a restart
-//! resumes. [`listener`]s hear of everything; [`rate`] slows sources down.
+//! [`planner`] make jobs of the [`batch`], runs them, which fill [`sink`]s, and logs that they are done. [`recovery`] finds
+//! where a restart resumes. [`listener`]s hear of everything; [`rate`] slows sources down.
 
 #![forbid(unsafe_code)]
 

@@ -10,15 +10,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Time(i64);
 
-/// A half-open or closed range of batch times, as [`Time::until`] and [`Time::to`] walk it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interval {
-    /// Where it begins.
-    pub begin: Time,
-    /// Where it ends.
-    pub end: Time,
-}
-
 /// A duration in whole milliseconds: the resolution of batch times.
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

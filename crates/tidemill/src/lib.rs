@@ -47,3 +47,8 @@ pub mod prelude {
     pub use tidemill_engine::sink::Sink;
     pub use tidemill_engine::time::Time;
 }
+
+/// The programs of the README: built, and run where they end by themselves.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

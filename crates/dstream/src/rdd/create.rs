@@ -158,7 +158,16 @@ fn find_files(paths: &str) -> Result<Vec<FileSplit>> {
             let mut found = Vec::new();
             for pattern in expand_braces(pattern) {
                 let entries = glob::glob(&pattern).map_err(bad)?;
-                found.extend(entries.filter_map(|entry| entry.ok()).filter(|path| !is_hidden(path)));
+                for entry in entries {
+                    // What can't be looked at may hold what was asked for: that is an error, not a file less.
+                    let path = entry.map_err(|error| {
+                        let place = error.path().to_path_buf();
+                        unreadable(&place, error.into())
+                    })?;
+                    if !is_hidden(&path) {
+                        found.push(path);
+                    }
+                }
             }
             found
         };

@@ -176,10 +176,12 @@ impl crate::context::SparkContext {
         let path = local(path.as_ref())?;
         let damaged =
             |error: String| Error::data(format!("{} is not readable as object files: {error}", path.display()));
-        let mut parts: Vec<PathBuf> = fs::read_dir(path)
+        let entries = fs::read_dir(path).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let mut parts: Vec<PathBuf> = entries
             .map_err(|error| damaged(error.to_string()))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|part| part.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-")))
+            .into_iter()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("part-"))
+            .map(|entry| entry.path())
             .collect();
         parts.sort();
         let partitions = parts.len();

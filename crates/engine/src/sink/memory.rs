@@ -11,7 +11,7 @@ use crate::error::Result;
 
 type Partitions = BTreeMap<usize, Vec<String>>;
 
-/// Keeps the lines of every batch.
+/// Keeps the lines of every batch, for as long as it lives: not for streams that run for long.
 #[derive(Default)]
 pub struct MemorySink {
     written: Mutex<BTreeMap<BatchId, Partitions>>,
