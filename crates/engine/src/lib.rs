@@ -13,10 +13,12 @@
 pub mod batch;
 mod batch_run;
 pub mod cache;
+pub mod checkpoint;
 pub mod chunk;
 pub mod clock;
 pub mod codec;
 pub mod error;
+pub mod failpoint;
 mod frontier;
 pub mod function;
 pub mod input;
