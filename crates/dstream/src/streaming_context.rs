@@ -254,7 +254,10 @@ impl StreamingContext {
         let mut inputs = BTreeMap::new();
         for input in inner.graph.inputs() {
             let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
-            inputs.insert(input.stream, Input { source: input.source, estimator: estimator.map(Mutex::new) });
+            inputs.insert(
+                input.stream,
+                Input { source: input.source, estimator: estimator.map(Mutex::new), interval: inner.batch_duration },
+            );
             if checkpoint.is_some() && !inputs[&input.stream].source.is_replayable() {
                 let name = inputs[&input.stream].source.name();
                 tracing::warn!(
