@@ -108,7 +108,7 @@ impl MicroBatchExecution {
         let (logs, resume) = setup.checkpoint.take().map_or((None, Resume::default()), |(l, r)| (Some(l), r));
         if let Some(logs) = &logs {
             for (stream, input) in &setup.inputs {
-                input.source.set_checkpoint(&logs.folder.join("sources").join(stream.to_string()))?;
+                input.source.set_checkpoint(&logs.storage, &format!("sources/{stream}"))?;
             }
         }
         let mut ends = resume.ends;

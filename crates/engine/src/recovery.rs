@@ -1,13 +1,15 @@
 //! Where a restart resumes: the offset log against the commit log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::batch::{Batch, BatchId, StreamId};
-use crate::error::{Error, Result};
+use crate::checkpoint::CheckpointStorage;
+use crate::checkpoint::local::{FolderLock, LocalStorage};
+use crate::error::Result;
 use crate::log::commit_log::CommitLog;
 use crate::log::offset_log::OffsetLog;
 use crate::source::Offset;
@@ -15,18 +17,17 @@ use crate::time::Time;
 
 /// The logs of a checkpoint, held by this process alone.
 pub struct CheckpointLogs {
-    /// The checkpoint folder.
-    pub folder: PathBuf,
+    /// Where the checkpoint lies.
+    pub storage: Arc<dyn CheckpointStorage>,
     /// The batches that were planned.
     pub offsets: Mutex<OffsetLog>,
     /// The batches that are done.
     pub commits: Mutex<CommitLog>,
-    /// Locked for as long as the file is open: by the operating system, so a kill frees it.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl CheckpointLogs {
-    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as whole segments go.
+    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as that is cheap.
     pub fn forget_before(&self, batch: BatchId, commits: u64) -> Result<()> {
         self.offsets.lock().purge_before(batch)?;
         self.commits.lock().keep_last(commits)
@@ -53,26 +54,12 @@ pub struct Resume {
 /// # Errors
 /// If another process has it open, or a log is damaged.
 pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
-    let failed = |error: std::io::Error| {
-        Error::retry(format!("can't use {} as checkpoint folder", folder.display())).with_source(error)
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let message = format!(
-                "another driver is running on the checkpoint folder {}; stop it first, or use another folder",
-                folder.display()
-            );
-            return Err(Error::usage(message));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    let (offsets, planned) = OffsetLog::open(folder)?;
-    let (commits, done) = CommitLog::open(folder)?;
+    let storage = LocalStorage::open(folder)?;
+    let lock = storage.lock()?;
+    let (offsets, planned) = OffsetLog::open(&storage)?;
+    let (commits, done) = CommitLog::open(&storage)?;
     let logs = CheckpointLogs {
-        folder: folder.to_path_buf(),
+        storage: Arc::new(storage),
         offsets: Mutex::new(offsets),
         commits: Mutex::new(commits),
         _lock: lock,
