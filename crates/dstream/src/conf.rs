@@ -177,6 +177,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[(
     "blocks don't wait for a store of blocks; how much a receiver may hold is spark.tidemill.receiver.maxBufferedBytes",
 )];
 
+/// The keys of `spark.tidemill.*`.
+const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop", "receiver.maxBufferedBytes"];
+
 /// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///
 /// # Errors
@@ -189,13 +192,12 @@ pub(crate) fn check_keys(conf: &SparkConf) -> Result<()> {
         ));
     }
     for (key, _) in conf.get_all() {
+        let unknown =
+            |prefix: &str, known: &[&str]| key.strip_prefix(prefix).is_some_and(|name| !known.contains(&name));
         let streaming = key.strip_prefix("spark.streaming.");
-        let reason = WITHOUT_EFFECT.iter().find(|(name, _)| streaming == Some(name)).map(|(_, reason)| reason);
-        if let Some(reason) = reason {
+        if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(name, _)| streaming == Some(name)) {
             tracing::warn!(key, "this setting has no effect: {reason}");
-        } else if streaming.is_some_and(|name| !STREAMING_KEYS.contains(&name))
-            || key.strip_prefix("spark.tidemill.").is_some_and(|name| name != "receiver.maxBufferedBytes")
-        {
+        } else if unknown("spark.streaming.", STREAMING_KEYS) || unknown("spark.tidemill.", TIDEMILL_KEYS) {
             tracing::warn!(key, "this setting is not known here and has no effect");
         }
     }

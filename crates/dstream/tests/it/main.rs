@@ -13,6 +13,7 @@ mod source_rate;
 mod source_receiver;
 mod source_socket;
 mod source_support;
+mod stream_changes;
 mod stream_checkpoint;
 mod stream_failures;
 mod stream_life_cycle;

@@ -127,7 +127,8 @@ fn who_waits_for_room_is_let_go_by_every_kind_of_end() {
         if end != "stop" {
             let mut stored = stored.into_inner().unwrap();
             let mut rows = if end == "graceful stop" { running.batches.rows() } else { running.rows(stored.len()) };
-            (stored.sort_unstable(), rows.sort_unstable());
+            stored.sort_unstable();
+            rows.sort_unstable();
             assert_eq!(stored, rows, "{end}");
         }
         running.stop();
