@@ -1,14 +1,17 @@
 //! An input stream of the loop: a source, and what adapts its rate.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::batch::StreamId;
+use crate::error::Result;
 use crate::listener::BatchInfo;
 use crate::rate::RateEstimator;
 use crate::source::Source;
+use crate::waiter::Waiter;
 
 /// An input stream of the loop.
 pub struct Input {
@@ -20,6 +23,25 @@ pub struct Input {
     pub estimator: Option<Mutex<Box<dyn RateEstimator>>>,
     /// The time between batches.
     pub interval: Duration,
+}
+
+/// Tells all sources to stop receiving.
+pub fn stop_all(inputs: &BTreeMap<StreamId, Input>) {
+    inputs.values().for_each(|input| input.source.stop());
+}
+
+/// Tells all sources that the stream is over.
+///
+/// # Errors
+/// If one of them has lost something: the last of those errors. `waiter` hears of all.
+pub fn end_all(inputs: &BTreeMap<StreamId, Input>, waiter: &Waiter) -> Result<()> {
+    let end = |result: Result<()>, input: &Input| {
+        let Err(error) = input.source.end() else { return result };
+        tracing::error!(stream = input.name, %error, "the end of a stream has lost what it received");
+        waiter.fail(error.clone());
+        Err(error)
+    };
+    inputs.values().fold(Ok(()), end)
 }
 
 impl Input {

@@ -22,7 +22,7 @@ use crate::clock::{Clock, Waker};
 use crate::error::{Error, Result};
 use crate::frontier::Frontier;
 use crate::function::{catch_panic, on_driver};
-use crate::input::Input;
+use crate::input::{Input, end_all, stop_all};
 use crate::listener::{ListenerBus, StreamingEvent};
 use crate::log::offset_log::LoggedBatch;
 use crate::planner::{BatchPlanner, Job};
@@ -115,10 +115,9 @@ impl MicroBatchExecution {
         }
         let Bound { unfinished, ends } = resume.bind(metadata.as_ref(), &setup.inputs)?;
         let now = setup.clock.now();
-        let stop_sources = |setup: &Setup| setup.inputs.values().for_each(|input| input.source.stop());
         for (stream, input) in &setup.inputs {
             if let Err(error) = input.source.start(&ends[stream], now) {
-                stop_sources(&setup);
+                stop_all(&setup.inputs);
                 return Err(error.context(format!("starting {}", input.source.name())));
             }
         }
@@ -139,7 +138,7 @@ impl MicroBatchExecution {
             let body = move || shared.generate_batches(unfinished, first, &sender);
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
-        let threads = spawn_all().inspect_err(|_| stop_sources(&shared.setup))?;
+        let threads = spawn_all().inspect_err(|_| stop_all(&shared.setup.inputs))?;
         let own = threads.jobs.iter().chain([&threads.generator]).map(|thread| thread.thread().id()).collect();
         Ok(Self { shared, threads: Mutex::new(Some(threads)), own, queue, stopped: Waker::default() })
     }
@@ -149,18 +148,21 @@ impl MicroBatchExecution {
     /// waited for.
     ///
     /// A job may stop its own stream: it is not waited for, and the jobs behind it run inside it.
-    pub fn stop(&self, graceful: bool) {
+    ///
+    /// # Errors
+    /// If a source has lost what a restart should have found. The waiter hears of it, too.
+    pub fn stop(&self, graceful: bool) -> Result<()> {
         let (shared, this) = (&self.shared, std::thread::current().id());
         let Some(threads) = self.threads.lock().take() else {
             if !self.own.contains(&this) {
                 self.stopped.wait();
             }
-            return;
+            return Ok(());
         };
         if !graceful {
             shared.halted.wake();
         }
-        shared.setup.inputs.values().for_each(|input| input.source.stop());
+        stop_all(&shared.setup.inputs);
         let generating = threads.generator.thread().id() == this;
         if graceful && !generating {
             shared.wait_for_pending_input();
@@ -174,8 +176,10 @@ impl MicroBatchExecution {
             }
             threads.jobs.into_iter().filter(|job| job.thread().id() != this).for_each(|job| drop(job.join()));
         }
+        let ended = end_all(&shared.setup.inputs, &shared.setup.waiter);
         shared.setup.waiter.stop();
         self.stopped.wake();
+        ended
     }
 
     /// Waits until the batch of `time` is generated and all batches submitted so far are completed, or the stream has
@@ -191,7 +195,8 @@ impl MicroBatchExecution {
 impl Drop for MicroBatchExecution {
     fn drop(&mut self) {
         if self.threads.lock().is_some() {
-            self.stop(false);
+            // The waiter has heard of what went wrong.
+            let _ = self.stop(false);
         }
     }
 }
@@ -342,8 +347,9 @@ impl Shared {
             for (stream, end) in &passed.ends {
                 let Some(Input { source, .. }) = self.setup.inputs.get(stream) else { continue };
                 // Without a checkpoint, or from a source that forgets, nothing is ever read again.
-                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
-                if !read_again && let Err(error) = source.commit(end) {
+                if passed.held && self.logs.is_some() && source.is_replayable() {
+                    source.release(end);
+                } else if let Err(error) = source.commit(end) {
                     failed(error);
                 }
             }
