@@ -2,6 +2,7 @@
 
 mod output;
 mod pair;
+mod state;
 mod text;
 mod transform;
 mod window;
@@ -15,6 +16,7 @@ use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::time::Time;
 
+pub use state::MapWithStateDStream;
 pub use text::TextDStream;
 
 use crate::context::SparkContext;
@@ -44,6 +46,14 @@ impl<T: Data> DStream<T> {
     pub fn from_node(ssc: &StreamingContext, node: Arc<StreamNode>) -> Self {
         narrow::prepare_actions::<T>(ssc.spark_context().functions());
         Self { ssc: ssc.clone(), node, rows: PhantomData }
+    }
+
+    /// Names the state that this stream is a view of: a restart finds it by its name. Without a name, it is found by what it does and,
+    /// from the second one of the kind on, by a number.
+    pub fn named(&self, name: &str) -> Self {
+        let states: Vec<_> = self.node.parents.iter().filter_map(|parent| parent.state()).collect();
+        states.iter().for_each(|state| state.set_name(name));
+        self.clone()
     }
 
     /// The context that it belongs to.

@@ -96,6 +96,9 @@ impl TestContext {
             return Err(Error::usage("building the graph twice gave two different graphs: its plans can't travel"));
         }
         ssc.start()?;
+        if let Some(twin) = &twin {
+            twin.graph().share_states(ssc.graph());
+        }
         Ok(Self { ssc, clock, runner, _twin: twin })
     }
 

@@ -34,6 +34,8 @@ pub mod runner;
 pub mod shuffle;
 pub mod sink;
 pub mod source;
+pub mod state;
+mod state_turns;
 pub mod stats_report;
 pub mod text;
 pub mod time;

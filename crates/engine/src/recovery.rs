@@ -10,7 +10,7 @@ use crate::batch::{Batch, BatchId, StreamId};
 use crate::checkpoint::CheckpointStorage;
 use crate::checkpoint::local::{FolderLock, LocalStorage};
 use crate::error::Result;
-use crate::log::commit_log::CommitLog;
+use crate::log::commit_log::{Commit, CommitLog};
 use crate::log::offset_log::OffsetLog;
 use crate::source::Offset;
 use crate::time::Time;
@@ -47,6 +47,10 @@ pub struct Resume {
     pub zero: Option<Time>,
     /// Where the last planned batch ended, source by source.
     pub ends: BTreeMap<StreamId, Offset>,
+    /// The last batch that is done.
+    pub committed: Option<BatchId>,
+    /// The last entry of the state log when it was.
+    pub state_entry: Option<u64>,
 }
 
 /// Opens a checkpoint folder and finds where to go on.
@@ -68,8 +72,10 @@ pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
 }
 
 /// What was planned, less what is done.
-fn resume(planned: Vec<Batch>, done: Vec<BatchId>) -> Resume {
-    let done: BTreeSet<BatchId> = done.into_iter().collect();
+fn resume(planned: Vec<Batch>, commits: Vec<Commit>) -> Resume {
+    let state_entry = commits.iter().filter_map(|commit| commit.state).max();
+    let done: BTreeSet<BatchId> = commits.iter().map(|commit| commit.batch).collect();
+    let committed = done.last().copied();
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
     let (last_time, zero) = planned.last().map(|batch| (batch.time, batch.zero)).unzip();
     let mut ends = BTreeMap::new();
@@ -77,7 +83,7 @@ fn resume(planned: Vec<Batch>, done: Vec<BatchId>) -> Resume {
         ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
     }
     let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
-    Resume { unfinished, next, last_time, zero, ends }
+    Resume { unfinished, next, last_time, zero, ends, committed, state_entry }
 }
 
 #[cfg(test)]
@@ -102,7 +108,7 @@ mod tests {
         ];
         for (planned, done, unfinished) in cases {
             let batches: Vec<Batch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
-            let resume = resume(batches, done.iter().map(|id| BatchId(*id)).collect());
+            let resume = resume(batches, done.iter().map(|id| Commit { batch: BatchId(*id), state: None }).collect());
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
             assert_eq!(resume.zero, planned.first().map(|_| Time::from_millis(-10)));
@@ -120,7 +126,7 @@ mod tests {
         drop(logs);
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
         assert_eq!(resume.unfinished, [batch(0, 0, 5)]);
-        logs.commits.lock().append(BatchId(0)).unwrap();
+        logs.commits.lock().append(BatchId(0), None).unwrap();
         drop(logs);
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
     }
