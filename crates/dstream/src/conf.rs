@@ -140,7 +140,10 @@ const STREAMING_KEYS: &[&str] = &[
     "unpersist",
 ];
 
-/// Warns of `spark.streaming.*` keys that nobody reads here.
+/// The keys of `spark.tidemill.*`.
+const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop"];
+
+/// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///
 /// # Errors
 /// If the write-ahead log of receivers is asked for: who relies on it must not run without it.
@@ -152,7 +155,9 @@ pub(crate) fn check_keys(conf: &SparkConf) -> Result<()> {
         ));
     }
     for (key, _) in conf.get_all() {
-        if key.strip_prefix("spark.streaming.").is_some_and(|name| !STREAMING_KEYS.contains(&name)) {
+        let unknown =
+            |prefix: &str, known: &[&str]| key.strip_prefix(prefix).is_some_and(|name| !known.contains(&name));
+        if unknown("spark.streaming.", STREAMING_KEYS) || unknown("spark.tidemill.", TIDEMILL_KEYS) {
             tracing::warn!(key, "this setting is not known here and has no effect");
         }
     }

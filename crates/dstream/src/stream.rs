@@ -48,14 +48,6 @@ impl<T: Data> DStream<T> {
         Self { ssc: ssc.clone(), node, rows: PhantomData }
     }
 
-    /// Names the state that this stream is a view of: a restart finds it by its name. Without a name, it is found by what it does and,
-    /// from the second one of the kind on, by a number.
-    pub fn named(&self, name: &str) -> Self {
-        let states: Vec<_> = self.node.parents.iter().filter_map(|parent| parent.state()).collect();
-        states.iter().for_each(|state| state.set_name(name));
-        self.clone()
-    }
-
     /// The context that it belongs to.
     pub fn context(&self) -> &StreamingContext {
         &self.ssc
@@ -64,6 +56,24 @@ impl<T: Data> DStream<T> {
     /// Its node in the graph.
     pub fn node(&self) -> &Arc<StreamNode> {
         &self.node
+    }
+
+    /// Calls this stream `name`, under which a checkpoint finds it again after the program was changed. No two streams of a
+    /// program may have the same name: the start says so. For input streams, whose name is that of their source by default, and for streams that keep state.
+    ///
+    /// After the start it has no effect but a warning.
+    pub fn named(&self, name: &str) -> DStream<T> {
+        match self.ssc.check_may_add() {
+            Ok(()) if name.is_empty() => {
+                self.ssc.graph().refuse(Error::usage(format!("the name of a stream ({}) is empty", self.node.name)));
+            }
+            Ok(()) => {
+                self.node.set_name(name);
+                self.node.parents.iter().filter_map(|parent| parent.state()).for_each(|state| state.set_name(name));
+            }
+            Err(error) => tracing::warn!(name, %error, "a stream is not named"),
+        }
+        self.clone()
     }
 
     /// The time between its batches.

@@ -1,6 +1,7 @@
 //! Where a checkpoint lies: logs that are appended to, and files that are put whole.
 
 pub mod local;
+pub mod metadata;
 mod segment_log;
 
 use bytes::Bytes;

@@ -11,6 +11,8 @@ use crate::source::Source;
 
 /// An input stream of the loop.
 pub struct Input {
+    /// Its name, by which a restart finds it again: no two of a program are the same.
+    pub name: String,
     /// Where the data comes from.
     pub source: Arc<dyn Source>,
     /// Adapts the source's rate to what the batches can bear, with backpressure on.

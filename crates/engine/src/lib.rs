@@ -31,6 +31,7 @@ pub mod planner;
 pub mod rate;
 pub mod recovery;
 pub mod runner;
+mod setup;
 pub mod shuffle;
 pub mod sink;
 pub mod source;

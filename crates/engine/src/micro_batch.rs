@@ -11,58 +11,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{JoinHandle, ThreadId};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
-use crate::clock::{Clock, Waker};
+use crate::clock::Waker;
 use crate::error::{Error, Result};
 use crate::frontier::Frontier;
 use crate::function::{catch_panic, on_driver};
 use crate::input::Input;
-use crate::listener::{ListenerBus, StreamingEvent};
-use crate::planner::{BatchPlanner, Job, StateStep};
-use crate::recovery::{CheckpointLogs, Resume};
+use crate::listener::StreamingEvent;
+use crate::log::offset_log::LoggedBatch;
+use crate::planner::{Job, StateStep};
+use crate::recovery::{Bound, CheckpointLogs, Resume};
+pub use crate::setup::Setup;
 use crate::source::{Offset, OffsetRange};
-use crate::state::StateStore;
 use crate::state_turns::{StateTurns, inside};
 use crate::time::Time;
-use crate::trigger::Trigger;
-use crate::waiter::Waiter;
 
 /// Batches whose offsets are kept for a restart, and commits to hold against them.
 const KEPT_BATCHES: u64 = 1024;
-
-/// All that the loop works with.
-pub struct Setup {
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// When batches are due.
-    pub trigger: Trigger,
-    /// When the first new batch is due.
-    pub first: Time,
-    /// The time from which batches are counted.
-    pub zero: Time,
-    /// The input streams.
-    pub inputs: BTreeMap<StreamId, Input>,
-    /// Makes jobs of batches.
-    pub planner: Arc<dyn BatchPlanner>,
-    /// The checkpoint, if there is one, and where to resume.
-    pub checkpoint: Option<(CheckpointLogs, Resume)>,
-    /// What outlives a batch.
-    pub state: Arc<dyn StateStore>,
-    /// Who hears of it.
-    pub bus: Arc<ListenerBus>,
-    /// Who waits for the end.
-    pub waiter: Arc<Waiter>,
-    /// Jobs that run at once; with more than one, jobs of several batches interleave.
-    pub concurrent_jobs: usize,
-    /// How long a graceful stop waits until all that was received is made into batches.
-    pub graceful_timeout: Duration,
-}
 
 /// A running stream of batches. Dropping it stops it.
 pub struct MicroBatchExecution {
@@ -119,17 +89,13 @@ impl MicroBatchExecution {
     /// Starts the sources, runs again what a checkpoint holds unfinished, and begins with the next due batch.
     pub fn start(mut setup: Setup) -> Result<Self> {
         let (logs, resume) = setup.checkpoint.take().map_or((None, Resume::default()), |(l, r)| (Some(l), r));
-        if let Some(logs) = &logs {
-            for (stream, input) in &setup.inputs {
-                input.source.set_checkpoint(&logs.storage, &format!("sources/{stream}"))?;
+        let metadata = logs.as_ref().and_then(CheckpointLogs::metadata);
+        if let (Some(logs), Some(metadata)) = (&logs, &metadata) {
+            for input in setup.inputs.values() {
+                input.source.set_checkpoint(&logs.storage, &metadata.source_folder(&input.name))?;
             }
         }
-        let mut ends = resume.ends;
-        for (stream, input) in &setup.inputs {
-            if !ends.contains_key(stream) {
-                ends.insert(*stream, input.source.initial_offset()?);
-            }
-        }
+        let Bound { unfinished, ends } = resume.bind(metadata.as_ref(), &setup.inputs)?;
         let now = setup.clock.now();
         let stop_sources = |setup: &Setup| setup.inputs.values().for_each(|input| input.source.stop());
         for (stream, input) in &setup.inputs {
@@ -152,7 +118,7 @@ impl MicroBatchExecution {
                 spawn(format!("tidemill-job-{n}"), move || shared.run_jobs(&queue))
             };
             let jobs = (0..shared.setup.concurrent_jobs.max(1)).map(job).collect::<Result<Vec<_>>>()?;
-            let (shared, unfinished) = (Arc::clone(&shared), resume.unfinished);
+            let shared = Arc::clone(&shared);
             let body = move || shared.generate_batches(unfinished, first, &sender);
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
@@ -262,11 +228,18 @@ impl Shared {
         }
         let batch = Batch { id: progress.next, time, zero: self.setup.zero, ranges };
         if let Some(logs) = &self.logs {
-            logs.offsets.lock().append(&batch)?;
+            logs.offsets.lock().append(&self.logged(&batch))?;
         }
         progress.next = BatchId(batch.id.0 + 1);
         progress.ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
         Ok(batch)
+    }
+
+    fn logged(&self, batch: &Batch) -> LoggedBatch {
+        let named = |(stream, range): (&StreamId, &OffsetRange)| {
+            self.setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
+        };
+        LoggedBatch { id: batch.id, time: batch.time, ranges: batch.ranges.iter().filter_map(named).collect() }
     }
 
     /// Step 3: jobs, queued.

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tidemill_engine::batch::BatchStamp;
-use tidemill_engine::chunk::{Chunk, Element, binary_column, decode_row, rows_schema};
+use tidemill_engine::chunk::{Chunk, Data, Element, binary_column, decode_row, rows_schema};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, TaskInfo};
 use tidemill_engine::lineage::{Chunks, Deps, Lineage, Values};
@@ -129,9 +129,9 @@ impl Values for Nothing {
     }
 }
 
-/// A leaf of `partitions` partitions; `rows` says how much work stands above it.
-pub fn nothing(functions: &Arc<FunctionRegistry>, partitions: usize, rows: usize) -> Arc<Lineage> {
-    Lineage::values(Arc::new(Nothing { partitions, rows, decoder: decode_values::<()>(functions) }))
+/// A leaf of `partitions` partitions without a `T`; `rows` says how much work stands above it.
+pub fn nothing<T: Data>(functions: &Arc<FunctionRegistry>, partitions: usize, rows: usize) -> Arc<Lineage> {
+    Lineage::values(Arc::new(Nothing { partitions, rows, decoder: decode_values::<T>(functions) }))
 }
 
 type Read = dyn Fn(&StateCell, usize, u64, &mut Emit<'_>) -> Result<()> + Send + Sync;
@@ -173,7 +173,7 @@ impl View {
 
     /// The data set of a batch; `rows` is a guess at its size.
     pub fn at(&self, sc: &SparkContext, which: u64, partitions: usize, rows: usize) -> Dataset {
-        let leaf = nothing(sc.functions(), partitions, rows);
+        let leaf = nothing::<()>(sc.functions(), partitions, rows);
         Dataset::new(Lineage::op(self.function(sc.functions(), which), vec![leaf], Deps::Aligned))
     }
 }
@@ -229,7 +229,7 @@ pub type Slots<K, S> = KeyMap<K, Option<S>>;
 /// States by key, as rows of a changelog have them.
 pub struct ByKey<K, S>(pub Slots<K, S>);
 
-impl<K: Key, S: tidemill_engine::chunk::Data> ByKey<K, S> {
+impl<K: Key, S: Data> ByKey<K, S> {
     /// Applies rows of a changelog.
     pub fn apply_rows(&mut self, rows: &RecordBatch) -> Result<()> {
         each_change(rows, |key, value| {
@@ -243,7 +243,7 @@ impl<K: Key, S: tidemill_engine::chunk::Data> ByKey<K, S> {
     }
 }
 
-impl<K: Key, S: tidemill_engine::chunk::Data> HotState for ByKey<K, S> {
+impl<K: Key, S: Data> HotState for ByKey<K, S> {
     fn apply(&mut self, rows: &RecordBatch) -> Result<()> {
         self.apply_rows(rows)
     }

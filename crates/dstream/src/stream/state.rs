@@ -305,7 +305,7 @@ impl<K: Key, V: Data, S: Data> Stateful<K, V, S> {
             let mut inputs = vec![exchange.apply(&data, placement).lineage];
             match initial.as_ref().filter(|_| input.first) {
                 Some((exchange, rdd)) => inputs.push(exchange.apply(rdd.dataset(), placement).lineage),
-                None if all_keys => inputs.push(nothing(sc.functions(), placement.partitions, cell.rows())),
+                None if all_keys => inputs.push(nothing::<(K, S)>(sc.functions(), placement.partitions, cell.rows())),
                 None => {}
             }
             Ok(Lineage::op(Arc::clone(&step), inputs, Deps::Aligned))
