@@ -177,6 +177,7 @@ fn a_stream_of_states_is_a_stream_like_others() -> Result<()> {
 }
 
 /// The running count of each key, and how often it was seen.
+#[expect(clippy::ptr_arg, reason = "the key type of the stream")]
 fn count_up(key: &String, value: Option<i64>, state: &mut State<i64>) -> (String, i64) {
     let sum = state.get_option().copied().unwrap_or(0) + value.unwrap_or(0);
     state.update(sum);

@@ -52,9 +52,7 @@ where
             *state = (self.0)(time, key, new.unwrap_or_default(), state.take());
             match state {
                 Some(next) => {
-                    if touched {
-                        changes.put(key, next)?;
-                    } else if encode(&Some(&*next), &mut after)? != before {
+                    if touched || encode(&Some(&*next), &mut after)? != before {
                         changes.put(key, next)?;
                     }
                     Ok(true)
