@@ -260,7 +260,8 @@ impl StreamingContext {
             let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
             let name = names.remove(&input.stream).unwrap_or_default();
             let replayable = input.source.is_replayable();
-            inputs.insert(input.stream, Input { name, source: input.source, estimator: estimator.map(Mutex::new) });
+            let (estimator, interval) = (estimator.map(Mutex::new), inner.batch_duration);
+            inputs.insert(input.stream, Input { name, source: input.source, estimator, interval });
             if checkpoint.is_some() && !replayable {
                 tracing::warn!(
                     stream = inputs[&input.stream].name,
