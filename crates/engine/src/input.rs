@@ -10,7 +10,8 @@ use crate::batch::StreamId;
 use crate::error::Result;
 use crate::listener::BatchInfo;
 use crate::rate::RateEstimator;
-use crate::source::Source;
+use crate::source::{Offset, Source};
+use crate::time::Time;
 use crate::waiter::Waiter;
 
 /// An input stream of the loop.
@@ -23,6 +24,19 @@ pub struct Input {
     pub estimator: Option<Mutex<Box<dyn RateEstimator>>>,
     /// The time between batches.
     pub interval: Duration,
+}
+
+/// Has all sources begin where `ends` says, at the time `now`. If one of them can't, those that have begun are stopped.
+pub fn start_all(inputs: &BTreeMap<StreamId, Input>, ends: &BTreeMap<StreamId, Offset>, now: Time) -> Result<()> {
+    for (stream, Input { source, .. }) in inputs {
+        if let Err(error) = source.start(&ends[stream], now) {
+            stop_all(inputs);
+            // Of several errors the first is told: the others follow from it.
+            inputs.values().for_each(|input| drop(input.source.end()));
+            return Err(error.context(format!("starting {}", source.name())));
+        }
+    }
+    Ok(())
 }
 
 /// Tells all sources to stop receiving.
