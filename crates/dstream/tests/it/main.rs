@@ -8,6 +8,8 @@ mod rdd_pairs;
 mod rdd_persist;
 mod rdd_transformations;
 mod source_files;
+mod source_kill;
+mod source_log;
 mod source_pressure;
 mod source_rate;
 mod source_receiver;
