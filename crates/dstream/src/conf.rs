@@ -136,12 +136,13 @@ const STREAMING_KEYS: &[&str] = &[
     "receiver.maxRate",
     "receiver.writeAheadLog.enable",
     "receiverRestartDelay",
+    "stopGracefullyOnShutdown",
     "stopSparkContextByDefault",
     "unpersist",
 ];
 
 /// The keys of `spark.tidemill.*`.
-const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop"];
+const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop", "checkpoint.retainedBatches", "recovery.maxMissedBatches"];
 
 /// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///

@@ -173,8 +173,8 @@ impl DStreamGraph {
         self.fault.lock().get_or_insert(fault);
     }
 
-    /// Checks that the program is right, and that there is something to do.
-    pub fn validate(&self) -> Result<()> {
+    /// Checks that the program is right, and that there is something to do; `checkpoint` says whether it has a checkpoint folder.
+    pub fn validate(&self, checkpoint: bool) -> Result<()> {
         if let Some(fault) = self.fault.lock().clone() {
             return Err(fault);
         }
@@ -191,7 +191,15 @@ impl DStreamGraph {
         if self.outputs.lock().is_empty() {
             return Err(Error::usage("requirement failed: No output operations registered, so nothing to execute"));
         }
-        Ok(())
+        self.in_use().values().try_for_each(|node| node.validate(checkpoint))
+    }
+
+    /// The nodes of outputs and inputs, and all between.
+    fn in_use(&self) -> BTreeMap<u32, Arc<StreamNode>> {
+        let mut nodes = BTreeMap::new();
+        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
+        self.inputs.lock().iter().for_each(|input| input.node.walk(&mut nodes));
+        nodes
     }
 
     /// Takes a place to write to for one output operation.
@@ -292,9 +300,6 @@ impl BatchPlanner for DStreamGraph {
     }
 
     fn completed(&self, batch: &Batch) {
-        let mut nodes = BTreeMap::new();
-        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
-        self.inputs.lock().iter().for_each(|input| input.node.walk(&mut nodes));
-        nodes.values().for_each(|node| node.forget(batch.time, self.unpersist));
+        self.in_use().values().for_each(|node| node.forget(batch.time, self.unpersist));
     }
 }

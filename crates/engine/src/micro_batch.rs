@@ -20,11 +20,11 @@ use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
 use crate::clock::{Clock, Waker};
 use crate::error::{Error, Result};
-use crate::frontier::Frontier;
+use crate::failpoint;
 use crate::function::{catch_panic, on_driver};
 use crate::input::Input;
+use crate::ledger::Ledger;
 use crate::listener::{ListenerBus, StreamingEvent};
-use crate::log::offset_log::LoggedBatch;
 use crate::planner::{BatchPlanner, Job};
 use crate::recovery::{Bound, CheckpointLogs, Resume};
 use crate::source::{Offset, OffsetRange};
@@ -32,8 +32,8 @@ use crate::time::Time;
 use crate::trigger::Trigger;
 use crate::waiter::Waiter;
 
-/// Batches whose offsets are kept for a restart, and commits to hold against them.
-const KEPT_BATCHES: u64 = 1024;
+/// Batches that wait to be run while those are made that were missed: there may be millions.
+const MISSED_AHEAD: usize = 16;
 
 /// All that the loop works with.
 pub struct Setup {
@@ -41,7 +41,7 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// When batches are due.
     pub trigger: Trigger,
-    /// When the first new batch is due.
+    /// When the first new batch is due: in the past, if batches were missed.
     pub first: Time,
     /// The time from which batches are counted.
     pub zero: Time,
@@ -51,6 +51,8 @@ pub struct Setup {
     pub planner: Arc<dyn BatchPlanner>,
     /// The checkpoint, if there is one, and where to resume.
     pub checkpoint: Option<(CheckpointLogs, Resume)>,
+    /// How many batches that are done stay in the checkpoint.
+    pub retained_batches: u64,
     /// Who hears of it.
     pub bus: Arc<ListenerBus>,
     /// Who waits for the end.
@@ -78,14 +80,13 @@ struct Threads {
 
 struct Shared {
     setup: Setup,
-    logs: Option<CheckpointLogs>,
+    ledger: Ledger,
     /// Ends the wait for the next batch.
     waker: Waker,
     /// No job starts any more.
     halted: Waker,
     progress: Mutex<Progress>,
     idle: Condvar,
-    frontier: Mutex<Frontier>,
 }
 
 struct Progress {
@@ -124,8 +125,8 @@ impl MicroBatchExecution {
         }
         let first = setup.first;
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
-        let (waker, halted, frontier) = (Waker::default(), Waker::default(), Mutex::default());
-        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle: Condvar::new(), frontier });
+        let (waker, halted, ledger) = (Waker::default(), Waker::default(), Ledger::new(logs, setup.retained_batches));
+        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle: Condvar::new() });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
         let (sender, queue) = unbounded::<QueuedJob>();
@@ -166,6 +167,7 @@ impl MicroBatchExecution {
             shared.wait_for_pending_input();
         }
         shared.waker.wake();
+        shared.notify();
         // Called while a batch is planned, nothing can be waited for: all jobs come after that.
         if !generating {
             let _ = threads.generator.join();
@@ -212,8 +214,8 @@ impl Shared {
             tracing::info!(batch = batch.id.0, time = %batch.time, "running a batch again that was planned and not done");
             self.plan_and_submit(batch, queue);
         }
-        let mut due = first;
-        while self.setup.clock.wait_until(due, &self.waker) {
+        let (mut due, now) = (first, self.setup.clock.now());
+        while self.setup.clock.wait_until(due, &self.waker) && (due > now || self.wait_for_room()) {
             self.generate(due, queue);
             due = self.setup.trigger.next(due);
         }
@@ -234,6 +236,21 @@ impl Shared {
         self.idle.notify_all();
     }
 
+    /// Waits until few batches wait to be run; false if the stream stops.
+    fn wait_for_room(&self) -> bool {
+        let mut progress = self.progress.lock();
+        while progress.running >= MISSED_AHEAD && !self.waker.is_awake() {
+            self.idle.wait(&mut progress);
+        }
+        !self.waker.is_awake()
+    }
+
+    /// Has all who wait for progress look again.
+    fn notify(&self) {
+        drop(self.progress.lock());
+        self.idle.notify_all();
+    }
+
     /// Steps 1 and 2: offsets, logged.
     fn next_batch(&self, time: Time) -> Result<Batch> {
         let mut progress = self.progress.lock();
@@ -244,25 +261,16 @@ impl Shared {
             ranges.insert(*stream, OffsetRange { start, end });
         }
         let batch = Batch { id: progress.next, time, zero: self.setup.zero, ranges };
-        if let Some(logs) = &self.logs {
-            logs.offsets.lock().append(&self.logged(&batch))?;
-        }
+        self.ledger.planned(&batch, &self.setup.inputs)?;
         progress.next = BatchId(batch.id.0 + 1);
         progress.ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
         Ok(batch)
     }
 
-    fn logged(&self, batch: &Batch) -> LoggedBatch {
-        let named = |(stream, range): (&StreamId, &OffsetRange)| {
-            self.setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
-        };
-        LoggedBatch { id: batch.id, time: batch.time, ranges: batch.ranges.iter().filter_map(named).collect() }
-    }
-
     /// Step 3: jobs, queued.
     fn plan_and_submit(self: &Arc<Self>, batch: Batch, queue: &Sender<QueuedJob>) {
         let time = batch.time;
-        self.frontier.lock().begin(batch.id);
+        self.ledger.begun(batch.id);
         let jobs = match catch_panic("planning", || self.setup.planner.plan(&batch)) {
             Ok(jobs) => jobs,
             Err(error) => {
@@ -271,6 +279,7 @@ impl Shared {
                 return self.settle(&batch, false);
             }
         };
+        failpoint::hit("batch-planned");
         let run = Arc::new(BatchRun::new(batch, &jobs, self.setup.clock.as_ref()));
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
@@ -329,31 +338,9 @@ impl Shared {
         self.ended();
     }
 
-    /// Logs what is done, and tells the sources how far they may forget.
     fn settle(&self, batch: &Batch, succeeded: bool) {
-        let failed =
-            |error: Error| self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
-        let logged =
-            self.logs.as_ref().filter(|_| succeeded).map_or(Ok(()), |logs| logs.commits.lock().append(batch.id));
-        let done = succeeded && logged.map_err(failed).is_ok();
-        // Held until the sources are told: jobs of several batches may end at once.
-        let mut frontier = self.frontier.lock();
-        for passed in frontier.end(batch, done) {
-            for (stream, end) in &passed.ends {
-                let Some(Input { source, .. }) = self.setup.inputs.get(stream) else { continue };
-                // Without a checkpoint, or from a source that forgets, nothing is ever read again.
-                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
-                if !read_again && let Err(error) = source.commit(end) {
-                    failed(error);
-                }
-            }
-        }
-        if let Some(logs) = &self.logs
-            && !frontier.is_held()
-            && batch.id.0.is_multiple_of(KEPT_BATCHES)
-            && let Err(error) = logs.forget_before(BatchId(batch.id.0.saturating_sub(KEPT_BATCHES)), 4 * KEPT_BATCHES)
-        {
-            failed(error);
+        for error in self.ledger.over(batch, succeeded, &self.setup.inputs, self.setup.planner.as_ref()) {
+            self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
         }
     }
 

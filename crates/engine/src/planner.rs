@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{Batch, StreamId};
+use crate::batch::{Batch, BatchId, StreamId};
 use crate::error::Result;
 use crate::source::InputInfo;
 
@@ -30,6 +30,12 @@ pub struct JobSet {
 pub trait BatchPlanner: Send + Sync {
     /// The jobs of a batch.
     fn plan(&self, batch: &Batch) -> Result<JobSet>;
+
+    /// No batch before this one will be run again, in this process or after a restart: what only they need can go. Called
+    /// now and then, in ascending order; programs without a checkpoint are not told.
+    fn forget_before(&self, _batch: BatchId) -> Result<()> {
+        Ok(())
+    }
 
     /// A batch is done: what is kept for it can go.
     fn completed(&self, _batch: &Batch) {}

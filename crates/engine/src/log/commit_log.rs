@@ -1,5 +1,7 @@
 //! The commit log: what does not stand here did not happen.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use serde::{Deserialize, Serialize};
 
 use super::metadata_log::MetadataLog;
@@ -12,31 +14,58 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Commit {
     batch: BatchId,
+    /// All batches before this one are done, too: their own entries are not needed.
+    before: BatchId,
+}
+
+/// Which batches are done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// All before this one.
+    pub before: BatchId,
+    /// These, too.
+    pub batches: BTreeSet<BatchId>,
+}
+
+impl Done {
+    /// Whether a batch is done.
+    pub fn contains(&self, batch: BatchId) -> bool {
+        batch < self.before || self.batches.contains(&batch)
+    }
 }
 
 /// The batches that are done.
 pub struct CommitLog {
     log: MetadataLog<Commit>,
     next: u64,
+    /// The entries that it holds: their numbers and batches.
+    held: VecDeque<(u64, BatchId)>,
 }
 
 impl CommitLog {
     /// Opens the log of a checkpoint, and gives what it holds.
-    pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Vec<BatchId>)> {
-        let (log, entries) = MetadataLog::open(storage, "commits")?;
+    pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Done)> {
+        let (log, entries) = MetadataLog::<Commit>::open(storage, "commits")?;
         let next = entries.last().map_or(0, |(number, _)| number + 1);
-        Ok((Self { log, next }, entries.into_iter().map(|(_, commit)| commit.batch).collect()))
+        let before = entries.iter().map(|(_, commit)| commit.before).max().unwrap_or_default();
+        let batches = entries.iter().map(|(_, commit)| commit.batch).collect();
+        let held = entries.iter().map(|(number, commit)| (*number, commit.batch)).collect();
+        Ok((Self { log, next, held }, Done { before, batches }))
     }
 
-    /// Logs that a batch is done; it is durable when this returns.
-    pub fn append(&mut self, batch: BatchId) -> Result<()> {
-        self.log.append(self.next, &Commit { batch })?;
+    /// Logs that a batch is done, as are all before `before`; it is durable when this returns.
+    pub fn append(&mut self, batch: BatchId, before: BatchId) -> Result<()> {
+        self.log.append(self.next, &Commit { batch, before })?;
+        self.held.push_back((self.next, batch));
         self.next += 1;
         Ok(())
     }
 
-    /// Forgets all but the last `kept` commits, as far as that is cheap.
-    pub fn keep_last(&mut self, kept: u64) -> Result<()> {
-        self.log.purge_before(self.next.saturating_sub(kept))
+    /// Forgets the commits of batches before `batch`, as far as that is cheap; but the last commit stays.
+    pub fn purge_before(&mut self, batch: BatchId) -> Result<()> {
+        while self.held.len() > 1 && self.held.front().is_some_and(|(_, done)| *done < batch) {
+            self.held.pop_front();
+        }
+        self.held.front().map_or(Ok(()), |(number, _)| self.log.purge_before(*number))
     }
 }
