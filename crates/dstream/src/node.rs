@@ -9,11 +9,13 @@ use parking_lot::{Mutex, ReentrantMutex};
 use tidemill_engine::batch::{Batch, StreamId};
 use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::planner::StateStep;
 use tidemill_engine::source::{InputInfo, OffsetRange};
 use tidemill_engine::time::{Time, is_multiple, millis, pretty};
 
 use crate::context::SparkContext;
 use crate::dataset::Dataset;
+use crate::op::state::StateCore;
 use crate::rdd::Rdd;
 
 /// What every kind of DStream must say: how it computes a batch. Slide duration and parents stand in its [`StreamNode`].
@@ -24,6 +26,11 @@ pub trait Compute: Send + Sync {
     /// How long its parents must keep their data sets, if it keeps its own for `own`.
     fn parent_remember(&self, own: Duration) -> Duration {
         own
+    }
+
+    /// The state that it brings forward, if it does.
+    fn state(&self) -> Option<&Arc<StateCore>> {
+        None
     }
 }
 
@@ -37,6 +44,8 @@ pub struct Planning<'a> {
     pub batch: &'a Batch,
     /// What the sources gave; filled on the way.
     pub inputs: Mutex<BTreeMap<StreamId, InputInfo>>,
+    /// What brings states forward; filled on the way.
+    pub state: Mutex<Vec<StateStep>>,
     /// Whether a source has lost data of the batch.
     pub lost: AtomicBool,
     /// Whether the batch is past, and only looked at.
@@ -73,7 +82,6 @@ struct Settings {
     /// What the program calls it.
     user_name: Option<String>,
     checkpoint_interval: Option<Duration>,
-    must_checkpoint: bool,
     storage: StorageLevel,
     remember: Duration,
     /// The data sets, by number, that this node persisted: those that the user did are the user's to forget.
@@ -128,6 +136,11 @@ impl StreamNode {
         Ok(inputs.collect::<Result<Option<Vec<_>>>>()?.ok_or(Missing))
     }
 
+    /// The state that it brings forward, if it does.
+    pub fn state(&self) -> Option<&Arc<StateCore>> {
+        self.compute.state()
+    }
+
     /// Computes it again without keeping it: to learn the functions that planning registers.
     pub fn compute_afresh(&self, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
         self.compute.compute(self, time, planning)
@@ -142,6 +155,7 @@ impl StreamNode {
     pub fn remember(&self, duration: Duration) {
         let own = {
             let mut settings = self.settings.lock();
+            // As in Spark, but only where the program asked for it: what a restart needs is not kept as data sets here.
             let checkpoint = 2 * settings.checkpoint_interval.unwrap_or_default();
             settings.remember = settings.remember.max(duration).max(self.slide).max(checkpoint);
             settings.remember
@@ -166,9 +180,14 @@ impl StreamNode {
         self.settings.lock().user_name = Some(name.into());
     }
 
-    /// How often what it needs for a restart is written, if it is.
+    /// How often what it needs for a restart is written, if it is: as the program says, else, for one that must have an interval, the least
+    /// multiple of its slide duration that is 10 s or more.
     pub fn checkpoint_interval(&self) -> Option<Duration> {
-        self.settings.lock().checkpoint_interval
+        let default = || {
+            let slides = 10_000u64.div_ceil(millis(self.slide).max(1).unsigned_abs());
+            self.must_checkpoint().then(|| self.slide * u32::try_from(slides).unwrap_or(u32::MAX))
+        };
+        self.settings.lock().checkpoint_interval.or_else(default)
     }
 
     /// Sets how often what it needs for a restart is written.
@@ -176,23 +195,18 @@ impl StreamNode {
         self.settings.lock().checkpoint_interval = Some(interval);
     }
 
-    /// Says that it keeps state, so that it can't run without a checkpoint.
-    pub fn set_must_checkpoint(&self) {
-        self.settings.lock().must_checkpoint = true;
+    /// Whether it keeps state without which it can't run.
+    pub fn must_checkpoint(&self) -> bool {
+        self.state().is_some_and(|state| state.must_checkpoint)
     }
 
-    /// Checks what the program says of its checkpoints, `folder` being whether it has a place for them. A node that must have an interval and has
-    /// none gets one: the least multiple of its slide duration that is 10 s or more.
+    /// Checks what the program says of its checkpoints, `folder` being whether it has a place for them.
     ///
     /// # Errors
     /// As in Spark, and in its words.
     pub fn validate(&self, folder: bool) -> Result<()> {
-        let mut settings = self.settings.lock();
-        if settings.must_checkpoint && settings.checkpoint_interval.is_none() {
-            let slides = 10_000u64.div_ceil(millis(self.slide).max(1).unsigned_abs());
-            settings.checkpoint_interval = Some(self.slide * u32::try_from(slides).unwrap_or(u32::MAX));
-        }
-        let Some(interval) = settings.checkpoint_interval else { return Ok(()) };
+        let Some(interval) = self.checkpoint_interval() else { return Ok(()) };
+        let place = self.state().map(|state| format!("{} at {}: ", state.kind, state.call_site)).unwrap_or_default();
         let (name, slide, of) = (self.name, pretty(self.slide), pretty(interval));
         let interval_of = format!("The checkpoint interval for {name} has been set to {of} which");
         let fault = if !folder {
@@ -204,7 +218,7 @@ impl StreamNode {
         } else {
             return Ok(());
         };
-        Err(Error::usage(format!("requirement failed: {fault}")))
+        Err(Error::usage(format!("requirement failed: {place}{fault}")))
     }
 
     /// Where the partitions of its data sets are kept.
@@ -286,31 +300,3 @@ impl Compute for Unioned {
 
 /// A parent has no data set at a time.
 pub struct Missing;
-
-/// The data sets of the parent in the window that ends at a time, put together.
-pub struct Windowed {
-    /// The window.
-    pub window: Duration,
-    /// Puts them together.
-    pub union: Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sync>,
-}
-
-impl Compute for Windowed {
-    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
-        let Some(parent) = node.parents.first() else { return Ok(None) };
-        let first = (time - self.window).max(planning.zero) + parent.slide;
-        let times = first.to(time, parent.slide);
-        let data = times.map(|time| parent.get_or_compute(time, planning)).collect::<Result<Vec<_>>>()?;
-        if planning.past && data.iter().any(Option::is_none) {
-            // Forgotten in part: what is left would look like the whole window.
-            return Ok(None);
-        }
-        let data: Vec<Dataset> = data.into_iter().flatten().collect();
-        debug_assert!(data.len() as i64 <= millis(self.window) / millis(parent.slide).max(1));
-        (self.union)(&data).map(Some)
-    }
-
-    fn parent_remember(&self, own: Duration) -> Duration {
-        own + self.window
-    }
-}

@@ -6,4 +6,5 @@ pub mod narrow;
 pub mod pair;
 pub mod partition;
 pub mod sink;
+pub mod state;
 pub mod text;

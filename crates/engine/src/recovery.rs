@@ -57,6 +57,10 @@ pub struct Resume {
     pub last_time: Option<Time>,
     /// The last batch that covers an input stream, and where it ends, by the stream's name.
     pub ends: BTreeMap<String, (BatchId, Offset)>,
+    /// The last batch that is done.
+    pub committed: Option<BatchId>,
+    /// The last entry of the state log when it was.
+    pub state_entry: Option<u64>,
 }
 
 /// Where to go on, in terms of the program's streams.
@@ -149,8 +153,9 @@ fn resume(planned: Vec<LoggedBatch>, done: &Done) -> Resume {
     for batch in &planned {
         ends.extend(batch.ranges.iter().map(|(stream, range)| (stream.clone(), (batch.id, range.end.clone()))));
     }
+    let (committed, state_entry) = (done.last(), done.state);
     let unfinished = planned.into_iter().filter(|batch| !done.contains(batch.id)).collect();
-    Resume { unfinished, next, last_time, ends }
+    Resume { unfinished, next, last_time, ends, committed, state_entry }
 }
 
 #[cfg(test)]
@@ -159,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::metadata::Program;
+    use crate::log::commit_log::Commit;
 
     fn batch(id: u64, start: u64, end: u64) -> LoggedBatch {
         let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
@@ -185,8 +191,8 @@ mod tests {
         ];
         for (planned, before, done, unfinished) in cases {
             let batches: Vec<LoggedBatch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
-            let done = Done { before: BatchId(before), batches: done.iter().map(|id| BatchId(*id)).collect() };
-            let resume = resume(batches, &done);
+            let commit = |id: &u64| Commit { batch: BatchId(*id), before: BatchId(before), state: None };
+            let resume = resume(batches, &Done::of(done.iter().map(commit)));
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
             let end = resume.ends.get("a").map(|(batch, end)| (batch.0, end.as_count()));
@@ -206,7 +212,7 @@ mod tests {
         drop(logs);
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
         assert_eq!((resume.unfinished, logs.metadata()), (vec![batch(0, 0, 5)], written));
-        logs.commits.lock().append(BatchId(0), BatchId(0)).unwrap();
+        logs.commits.lock().append(Commit { batch: BatchId(0), before: BatchId(0), state: None }).unwrap();
         drop(logs);
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();

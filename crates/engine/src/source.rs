@@ -1,6 +1,7 @@
 //! The contract of a source: offsets, and the data between two of them.
 
 pub mod block;
+pub mod block_queue;
 pub mod file;
 
 use std::fmt;

@@ -10,7 +10,9 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::input::Input;
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
-use tidemill_engine::recovery::open_checkpoint;
+use tidemill_engine::recovery::{CheckpointLogs, Resume, open_checkpoint};
+use tidemill_engine::state::changelog::{ChangelogStore, SnapshotPolicy};
+use tidemill_engine::state::{MemoryStateStore, StateStore};
 use tidemill_engine::time::Time;
 use tidemill_engine::trigger::Trigger;
 
@@ -31,7 +33,8 @@ impl StreamingContext {
             let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
             let name = names.remove(&input.stream).unwrap_or_default();
             let replayable = input.source.is_replayable();
-            inputs.insert(input.stream, Input { name, source: input.source, estimator: estimator.map(Mutex::new) });
+            let (estimator, interval) = (estimator.map(Mutex::new), inner.batch_duration);
+            inputs.insert(input.stream, Input { name, source: input.source, estimator, interval });
             if checkpoint.is_some() && !replayable {
                 tracing::warn!(
                     stream = inputs[&input.stream].name,
@@ -55,6 +58,7 @@ impl StreamingContext {
             logs.set_metadata(metadata)?;
         }
         check_keys(conf)?;
+        let state = self.open_states(checkpoint.as_ref())?;
         inner.graph.start(zero);
         let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {
@@ -65,6 +69,7 @@ impl StreamingContext {
             inputs,
             planner: Arc::clone(&inner.graph) as Arc<dyn tidemill_engine::planner::BatchPlanner>,
             checkpoint,
+            state,
             retained_batches: conf.get_parsed("spark.tidemill.checkpoint.retainedBatches", 10u64)?,
             bus: Arc::clone(&inner.bus),
             waiter: Arc::clone(&inner.waiter),
@@ -86,6 +91,24 @@ impl StreamingContext {
             tracing::warn!(skipped, %first, "{key} leaves out the oldest of the batches that were missed");
         }
         Ok(first)
+    }
+
+    /// The store of all states, tied to the operators.
+    fn open_states(&self, checkpoint: Option<&(CheckpointLogs, Resume)>) -> Result<Arc<dyn StateStore>> {
+        let states = self.0.graph.states();
+        let store: Arc<dyn StateStore> = match checkpoint {
+            Some((logs, resume)) if !states.is_empty() || resume.state_entry.is_some() => {
+                let policy = SnapshotPolicy {
+                    deltas: self.0.sc.conf().get_parsed("spark.tidemill.state.snapshotDeltas", 500usize)?,
+                    ..SnapshotPolicy::default()
+                };
+                let storage = Arc::clone(&logs.storage);
+                Arc::new(ChangelogStore::open(storage, resume.committed, resume.state_entry, policy)?)
+            }
+            _ => Arc::<MemoryStateStore>::default(),
+        };
+        self.0.graph.bind_states(&store)?;
+        Ok(store)
     }
 
     fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {

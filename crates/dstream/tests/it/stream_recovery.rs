@@ -165,49 +165,18 @@ fn a_checkpoint_that_can_t_be_read_is_an_error_or_set_aside() -> Result<()> {
 
 #[test]
 fn the_start_checks_checkpoint_intervals_in_spark_s_words() -> Result<()> {
-    let cases: [(bool, Option<u64>, bool, &str); 7] = [
-        (true, Some(1000), false, ""),
-        (true, Some(3000), true, ""),
-        (true, None, true, ""),
-        (
-            true,
-            Some(500),
-            false,
-            "requirement failed: The checkpoint interval for map has been set to 500 ms which is lower than its slide time \
-             (1000 ms). Please set it to at least 1000 ms.",
-        ),
-        (
-            true,
-            Some(1500),
-            false,
-            "requirement failed: The checkpoint interval for map has been set to 1500 ms which not a multiple of its slide \
-             time (1000 ms). Please set it to a multiple of 1000 ms.",
-        ),
-        (
-            false,
-            Some(1000),
-            false,
-            "requirement failed: The checkpoint directory has not been set. Please set it by StreamingContext.checkpoint().",
-        ),
-        (
-            false,
-            None,
-            true,
-            "requirement failed: The checkpoint directory has not been set. Please set it by StreamingContext.checkpoint().",
-        ),
-    ];
-    for (folder, interval, must, expected) in cases {
-        let checkpoint = tempfile::tempdir().unwrap();
+    let lower = "requirement failed: The checkpoint interval for map has been set to 500 ms which is lower than its slide time \
+                 (1000 ms). Please set it to at least 1000 ms.";
+    let odd = "requirement failed: The checkpoint interval for map has been set to 1500 ms which not a multiple of its slide \
+               time (1000 ms). Please set it to a multiple of 1000 ms.";
+    let nowhere = "requirement failed: The checkpoint directory has not been set. Please set it by \
+                   StreamingContext.checkpoint().";
+    let cases = [(true, 1000, ""), (true, 3000, ""), (true, 500, lower), (true, 1500, odd), (false, 1000, nowhere)];
+    for (folder, interval, expected) in cases {
+        let (checkpoint, node) = (tempfile::tempdir().unwrap(), Mutex::new(None));
         let conf = if folder { conf(checkpoint.path()) } else { test_conf() };
-        let node = Mutex::new(None);
         let started = TestContext::start(conf, SECOND, false, |ssc| {
-            let stream = ssc.rate_stream(1)?.map(|n| n);
-            if let Some(interval) = interval {
-                stream.checkpoint(ms(interval))?;
-            }
-            if must {
-                stream.node().set_must_checkpoint();
-            }
+            let stream = ssc.rate_stream(1)?.map(|n| n).checkpoint(ms(interval))?;
             *node.lock() = Some(Arc::clone(stream.node()));
             stream.print()
         });
@@ -216,13 +185,33 @@ fn the_start_checks_checkpoint_intervals_in_spark_s_words() -> Result<()> {
             Ok(context) => {
                 assert_eq!("", expected, "{interval:?}");
                 let node = node.into_inner().unwrap();
-                // A node that must have an interval has at least ten seconds.
-                let interval = ms(interval.unwrap_or(10_000));
-                assert_eq!(node.checkpoint_interval(), Some(interval));
-                assert_eq!(node.remembered(), 2 * interval);
+                assert_eq!(node.checkpoint_interval(), Some(ms(interval)));
+                assert_eq!(node.remembered(), 2 * ms(interval));
                 context.stop()?;
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_keeps_state_has_a_checkpoint_interval() -> Result<()> {
+    for (batch, asked, interval) in [(700, None, 10_500), (700, Some(1400), 1400), (15_000, None, 15_000)] {
+        let (checkpoint, node) = (tempfile::tempdir().unwrap(), Mutex::new(None));
+        let context = TestContext::start(conf(checkpoint.path()), ms(batch), false, |ssc| {
+            let pairs = ssc.rate_stream(1)?.map(|n| (n, n));
+            let sums = pairs.update_state_by_key(|new: Vec<u64>, sum: Option<u64>| {
+                Some(sum.unwrap_or_default() + new.iter().sum::<u64>())
+            });
+            if let Some(asked) = asked {
+                sums.checkpoint(ms(asked))?;
+            }
+            *node.lock() = Some(Arc::clone(&sums.node().parents[0]));
+            sums.print()
+        })?;
+        let node = node.into_inner().unwrap();
+        assert!(node.state().is_some() && node.checkpoint_interval() == Some(ms(interval)), "{batch} {asked:?}");
+        context.stop()?;
     }
     Ok(())
 }

@@ -11,26 +11,46 @@ use crate::error::Result;
 
 /// A batch is done. Batches may end out of order where jobs of several run at once, so an entry names its batch and is
 /// itself numbered in the order of commits.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Commit {
-    batch: BatchId,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The batch.
+    pub batch: BatchId,
     /// All batches before this one are done, too: their own entries are not needed.
-    before: BatchId,
+    pub before: BatchId,
+    /// The last entry of the state log by then.
+    pub state: Option<u64>,
 }
 
-/// Which batches are done.
+/// What is done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Done {
-    /// All before this one.
+    /// All batches before this one.
     pub before: BatchId,
     /// These, too.
     pub batches: BTreeSet<BatchId>,
+    /// The last entry of the state log.
+    pub state: Option<u64>,
 }
 
 impl Done {
+    /// What a log with these entries says.
+    pub fn of(commits: impl IntoIterator<Item = Commit>) -> Self {
+        commits.into_iter().fold(Self::default(), |mut done, commit| {
+            done.before = done.before.max(commit.before);
+            done.batches.insert(commit.batch);
+            done.state = done.state.max(commit.state);
+            done
+        })
+    }
+
     /// Whether a batch is done.
     pub fn contains(&self, batch: BatchId) -> bool {
         batch < self.before || self.batches.contains(&batch)
+    }
+
+    /// The last batch that is done.
+    pub fn last(&self) -> Option<BatchId> {
+        self.batches.last().copied().max(self.before.0.checked_sub(1).map(BatchId))
     }
 }
 
@@ -47,16 +67,14 @@ impl CommitLog {
     pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Done)> {
         let (log, entries) = MetadataLog::<Commit>::open(storage, "commits")?;
         let next = entries.last().map_or(0, |(number, _)| number + 1);
-        let before = entries.iter().map(|(_, commit)| commit.before).max().unwrap_or_default();
-        let batches = entries.iter().map(|(_, commit)| commit.batch).collect();
         let held = entries.iter().map(|(number, commit)| (*number, commit.batch)).collect();
-        Ok((Self { log, next, held }, Done { before, batches }))
+        Ok((Self { log, next, held }, Done::of(entries.into_iter().map(|(_, commit)| commit))))
     }
 
-    /// Logs that a batch is done, as are all before `before`; it is durable when this returns.
-    pub fn append(&mut self, batch: BatchId, before: BatchId) -> Result<()> {
-        self.log.append(self.next, &Commit { batch, before })?;
-        self.held.push_back((self.next, batch));
+    /// Logs that a batch is done; it is durable when this returns.
+    pub fn append(&mut self, commit: Commit) -> Result<()> {
+        self.log.append(self.next, &commit)?;
+        self.held.push_back((self.next, commit.batch));
         self.next += 1;
         Ok(())
     }
