@@ -10,14 +10,13 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::input::Input;
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
-use tidemill_engine::recovery::{CheckpointLogs, Resume, open_checkpoint};
-use tidemill_engine::state::changelog::{ChangelogStore, SnapshotPolicy};
-use tidemill_engine::state::{MemoryStateStore, StateStore};
+use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::time::Time;
 use tidemill_engine::trigger::Trigger;
 
 use super::StreamingContext;
 use crate::conf::check_keys;
+use crate::state_names::open_states;
 
 impl StreamingContext {
     pub(super) fn begin(&self) -> Result<MicroBatchExecution> {
@@ -44,7 +43,7 @@ impl StreamingContext {
         }
         let resume = checkpoint.as_ref().map(|(_, resume)| resume);
         let first = self.first_batch(trigger, clock.now(), resume.and_then(|resume| resume.last_time))?;
-        let mut zero = first - inner.batch_duration;
+        let (mut zero, mut saved) = (first - inner.batch_duration, None);
         if let Some((logs, resume)) = &checkpoint {
             let program = Program {
                 batch_interval: inner.batch_duration,
@@ -55,10 +54,10 @@ impl StreamingContext {
             };
             let metadata = CheckpointMetadata::for_program(logs.metadata(), &program)?;
             zero = metadata.zero;
-            logs.set_metadata(metadata)?;
+            saved = Some((logs, resume, metadata));
         }
         check_keys(conf)?;
-        let state = self.open_states(checkpoint.as_ref())?;
+        let state = open_states(conf, &inner.graph.states(), saved)?;
         inner.graph.start(zero);
         let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {
@@ -91,24 +90,6 @@ impl StreamingContext {
             tracing::warn!(skipped, %first, "{key} leaves out the oldest of the batches that were missed");
         }
         Ok(first)
-    }
-
-    /// The store of all states, tied to the operators.
-    fn open_states(&self, checkpoint: Option<&(CheckpointLogs, Resume)>) -> Result<Arc<dyn StateStore>> {
-        let states = self.0.graph.states();
-        let store: Arc<dyn StateStore> = match checkpoint {
-            Some((logs, resume)) if !states.is_empty() || resume.state_entry.is_some() => {
-                let policy = SnapshotPolicy {
-                    deltas: self.0.sc.conf().get_parsed("spark.tidemill.state.snapshotDeltas", 500usize)?,
-                    ..SnapshotPolicy::default()
-                };
-                let storage = Arc::clone(&logs.storage);
-                Arc::new(ChangelogStore::open(storage, resume.committed, resume.state_entry, policy)?)
-            }
-            _ => Arc::<MemoryStateStore>::default(),
-        };
-        self.0.graph.bind_states(&store)?;
-        Ok(store)
     }
 
     fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {
