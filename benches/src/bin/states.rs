@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use tidemill::dstream::state_spec::function;
 use tidemill::prelude::*;
 use tidemill_benches::job::{self, Outcome, Run};
 use tidemill_benches::stats::peak_rss_mb;
@@ -83,12 +82,12 @@ fn map_with_state(
             state.update(sum);
             sum
         };
-        let sums = pairs(ssc, cores as u64, keys, per_batch, touched)?.map_with_state(function(sum));
+        let sums = pairs(ssc, cores as u64, keys, per_batch, touched)?.map_with_state(state_spec::function(sum));
         count(&sums, outcome)
     })
 }
 
-fn count<T: Data>(stream: &DStream<T>, outcome: Arc<Mutex<Outcome>>) -> Result<()> {
+fn count<T: tidemill::engine::chunk::Data>(stream: &DStream<T>, outcome: Arc<Mutex<Outcome>>) -> Result<()> {
     stream.foreach_rdd(move |rdd| {
         *outcome.lock().expect("no panic in the jobs") = (rdd.count()?, 0);
         Ok(())
