@@ -167,6 +167,7 @@ const STREAMING_KEYS: &[&str] = &[
     "receiver.maxRate",
     "receiver.writeAheadLog.enable",
     "receiverRestartDelay",
+    "stopGracefullyOnShutdown",
     "stopSparkContextByDefault",
     "unpersist",
 ];
@@ -197,7 +198,13 @@ const DRIVER_LOG: &str = "which blocks a batch has stands in the offset log, whi
 const REFUSED: &[&str] = &["driver.writeAheadLog.class", "receiver.writeAheadLog.class"];
 
 /// The keys of `spark.tidemill.*`.
-const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop", "receiver.maxBufferedBytes"];
+const TIDEMILL_KEYS: &[&str] = &[
+    "checkpoint.drop",
+    "checkpoint.retainedBatches",
+    "receiver.maxBufferedBytes",
+    "recovery.maxMissedBatches",
+    "state.snapshotDeltas",
+];
 
 /// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///

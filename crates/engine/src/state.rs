@@ -8,9 +8,12 @@
 pub mod cell;
 pub mod change;
 pub mod changelog;
+#[cfg(test)]
+mod changelog_tests;
 mod compaction;
 mod entry;
 mod index;
+pub mod shape;
 
 use std::collections::HashMap;
 use std::fmt;

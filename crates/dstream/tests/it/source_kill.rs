@@ -122,8 +122,10 @@ fn program_in_a_process_of_its_own() {
     let rows = ssc.receiver_stream(Acknowledging { port: port.parse().unwrap(), next }).unwrap();
     let (output, is_stuck) = (Path::new(folder).join("output"), sink == "stuck");
     rows.foreach_rdd_with_time(move |rdd, time| {
-        while is_stuck {
-            std::thread::park();
+        if is_stuck {
+            loop {
+                std::thread::park();
+            }
         }
         put(&output, &time.as_millis().to_string(), &rdd.collect()?)
     })

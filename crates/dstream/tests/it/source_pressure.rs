@@ -284,7 +284,11 @@ fn load_in_a_process_of_its_own() {
         }
         counted.fetch_add(rows, Ordering::SeqCst);
     });
-    until("all has come through", || count.load(Ordering::SeqCst) * 100 >= bytes);
+    let mut seen = 0;
+    while seen * 100 < bytes {
+        until("more comes through", || count.load(Ordering::SeqCst) > seen);
+        seen = count.load(Ordering::SeqCst);
+    }
     ssc.stop_with(true, true).unwrap();
     ssc.await_termination().unwrap();
     println!("\npeak {} rows {}", peak_kib(), count.load(Ordering::SeqCst));

@@ -84,8 +84,8 @@ impl ChangelogStore {
             )));
         }
         let mut index = Index::default();
-        let snapshots = SnapshotFiles::open(&*storage, reached, &mut index)?;
         let purged = read_log(log.as_ref(), &mut index)?;
+        let snapshots = SnapshotFiles::open(&*storage, reached, purged, &mut index)?;
         let inner = Inner {
             last: numbers.last().copied(),
             log,
@@ -131,6 +131,17 @@ impl ChangelogStore {
             let changes = versions.deltas.iter().map(|delta| delta.range.len() as u64).sum();
             (versions.snapshots.iter().map(|snapshot| snapshot.bytes).sum(), changes)
         })
+    }
+
+    /// Forgets the states of all operators but these.
+    pub fn keep_operators(&self, names: &std::collections::BTreeSet<&str>) -> Result<()> {
+        let mut inner = self.shared.inner.lock();
+        let inner = &mut *inner;
+        inner.index.retain(|id, _| names.contains(&*id.operator));
+        for file in inner.snapshots.keep_operators(names, &*self.shared.storage)? {
+            self.shared.storage.delete(&file)?;
+        }
+        Ok(())
     }
 
     /// Makes a snapshot of every partition that has changed since its last one, now.
