@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::segment_log::SegmentLog;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// What files end in while they are written.
 const ASIDE: &str = ".tmp";
@@ -94,8 +95,11 @@ impl CheckpointStorage for LocalStorage {
             let mut file = File::create(&aside)?;
             file.write_all(&body)?;
             file.sync_all()?;
+            failpoint::hit("file-written");
             fs::rename(&aside, &path)?;
-            sync_folder(folder)
+            sync_folder(folder)?;
+            failpoint::hit("file-put");
+            Ok(())
         };
         write().map_err(|error| {
             // It may not have come to be, or be renamed.

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::AppendLog;
 use super::local::{make_folder, sync_folder, unreadable, unwritable};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// Entries per segment: old ones can go a segment at a time.
 const SEGMENT_ENTRIES: usize = 1024;
@@ -196,10 +197,15 @@ impl AppendLog for SegmentLog {
         let mut head = Vec::with_capacity(HEADER + copied);
         head.extend(header);
         head.extend(&body[..copied]);
-        file.write_all(&head)
-            .and_then(|()| file.write_all(&body[copied..]))
-            .and_then(|()| file.sync_data())
-            .map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-append");
+        let mut write = || {
+            file.write_all(&head)?;
+            file.write_all(&body[copied..])?;
+            failpoint::hit("log-written");
+            file.sync_data()
+        };
+        write().map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-appended");
         segment.entries.push(Place { number, at: segment.end });
         segment.end += (HEADER + body.len()) as u64;
         self.open = Some(file);
