@@ -97,6 +97,7 @@ impl CheckpointStorage for LocalStorage {
             file.sync_all()?;
             failpoint::hit("file-written");
             fs::rename(&aside, &path)?;
+            failpoint::hit("file-renamed");
             sync_folder(folder)?;
             failpoint::hit("file-put");
             Ok(())

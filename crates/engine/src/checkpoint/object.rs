@@ -17,7 +17,6 @@ use super::blocking::Blocking;
 use super::object_log::ObjectLog;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
-use crate::failpoint;
 
 /// A prefix in an object store.
 pub struct ObjectStorage {
@@ -49,7 +48,6 @@ impl ObjectStorage {
         loop {
             let taken = self.objects.numbers("epochs")?.last().copied().unwrap_or(0);
             let own = taken + 1;
-            failpoint::hit("epoch-claim");
             if self.objects.create(&epoch_name(own), Bytes::copy_from_slice(&self.objects.writer))? {
                 self.epoch.store(own, Ordering::SeqCst);
                 tracing::info!(checkpoint = self.objects.place, epoch = own, "this driver has taken the checkpoint");
@@ -76,7 +74,6 @@ impl CheckpointStorage for ObjectStorage {
     fn put(&self, name: &str, body: Bytes) -> Result<()> {
         check_name(name)?;
         self.check_alone()?;
-        failpoint::hit("object-put");
         self.objects.put(name, body)
     }
 

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::AppendLog;
 use super::object::Objects;
 use crate::error::{Error, Result};
-use crate::failpoint;
 
 const MAGIC: [u8; 8] = *b"TMENTRY\x01";
 
@@ -114,14 +113,12 @@ impl AppendLog for ObjectLog {
         object.extend(checksum(number, before, body).to_le_bytes());
         object.extend(body);
         self.failed = true;
-        failpoint::hit("log-append");
         if !self.objects.create(&self.object(number), object.into())? {
             return Err(Error::usage(format!(
                 "another driver writes to this checkpoint: entry {number} of {log} is there already, and not from this one; stop one \
                  of them"
             )));
         }
-        failpoint::hit("log-appended");
         self.numbers.push(number);
         self.last = Some(number);
         self.failed = false;

@@ -107,6 +107,7 @@ impl SegmentLog {
             fs::remove_file(&segment.path)
                 .and_then(|()| sync_folder(&self.folder))
                 .map_err(|error| unwritable(&segment.path, error))?;
+            failpoint::hit("segment-removed");
         }
         Ok(())
     }
@@ -124,6 +125,7 @@ impl SegmentLog {
             Ok(file)
         };
         let file = create().map_err(|error| unwritable(&path, error))?;
+        failpoint::hit("segment-begun");
         self.segments.push(Segment { path, entries: Vec::new(), end: SEGMENT_HEADER as u64 });
         Ok(file)
     }
@@ -237,6 +239,7 @@ impl AppendLog for SegmentLog {
                 cut_at(&last.path, cut.at)?;
                 last.entries.truncate(keep);
                 last.end = cut.at;
+                failpoint::hit("log-cut");
             }
             break;
         }
