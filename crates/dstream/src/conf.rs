@@ -97,6 +97,37 @@ impl SparkConf {
             .ok_or_else(|| Error::usage(format!("{key}={text} is not a duration like 200ms, 2s or 1m")))
     }
 
+    /// The value of a key as a number of bytes: `64k`, `256m`, `1g`, counted in powers of 1024; a bare number is bytes.
+    pub fn get_bytes(&self, key: &str, default: u64) -> Result<u64> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        let text = text.trim().to_ascii_lowercase();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let shift = match text[digits..].trim() {
+            "" | "b" => Some(0),
+            "k" | "kb" => Some(10),
+            "m" | "mb" => Some(20),
+            "g" | "gb" => Some(30),
+            "t" | "tb" => Some(40),
+            _ => None,
+        };
+        let number = text[..digits].parse::<u64>().ok();
+        number
+            .zip(shift)
+            .and_then(|(number, shift)| number.checked_mul(1 << shift))
+            .ok_or_else(|| Error::usage(format!("{key}={text} is not a number of bytes like 64k, 256m or 1g")))
+    }
+
+    /// How many bytes a receiver may have in memory, buffered and in blocks whose batches are not over: 256 MiB, or what
+    /// `spark.tidemill.receiver.maxBufferedBytes` says.
+    pub(crate) fn max_buffered_bytes(&self) -> Result<u64> {
+        let key = "spark.tidemill.receiver.maxBufferedBytes";
+        let bytes = self.get_bytes(key, 256 << 20)?;
+        if bytes == 0 {
+            return Err(Error::usage(format!("{key} should be a positive value: with 0, nothing could be received")));
+        }
+        Ok(bytes)
+    }
+
     /// The number of task threads that `spark.master` asks for.
     pub fn task_threads(&self) -> Result<usize> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -140,7 +171,16 @@ const STREAMING_KEYS: &[&str] = &[
     "unpersist",
 ];
 
-/// Warns of `spark.streaming.*` keys that nobody reads here.
+/// Keys of Spark Streaming whose work is done otherwise here: what they set is without effect, and why.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[(
+    "blockQueueSize",
+    "blocks don't wait for a store of blocks; how much a receiver may hold is spark.tidemill.receiver.maxBufferedBytes",
+)];
+
+/// The keys of `spark.tidemill.*`.
+const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop", "receiver.maxBufferedBytes"];
+
+/// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///
 /// # Errors
 /// If the write-ahead log of receivers is asked for: who relies on it must not run without it.
@@ -152,7 +192,12 @@ pub(crate) fn check_keys(conf: &SparkConf) -> Result<()> {
         ));
     }
     for (key, _) in conf.get_all() {
-        if key.strip_prefix("spark.streaming.").is_some_and(|name| !STREAMING_KEYS.contains(&name)) {
+        let unknown =
+            |prefix: &str, known: &[&str]| key.strip_prefix(prefix).is_some_and(|name| !known.contains(&name));
+        let streaming = key.strip_prefix("spark.streaming.");
+        if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(name, _)| streaming == Some(name)) {
+            tracing::warn!(key, "this setting has no effect: {reason}");
+        } else if unknown("spark.streaming.", STREAMING_KEYS) || unknown("spark.tidemill.", TIDEMILL_KEYS) {
             tracing::warn!(key, "this setting is not known here and has no effect");
         }
     }
@@ -174,6 +219,12 @@ mod tests {
         };
         assert_eq!([duration("200"), duration("2s"), duration("1 m")], [Some(200), Some(2000), Some(60_000)]);
         assert_eq!([duration("x"), duration("2 parsecs"), duration("-1s")], [None, None, None]);
+        let bytes = |text: &str| SparkConf::new().set("k", text).get_bytes("k", 0).ok();
+        assert_eq!([bytes("7"), bytes("64k"), bytes("256 MB"), bytes("1g")], [7, 1 << 16, 1 << 28, 1 << 30].map(Some));
+        assert_eq!([bytes("x"), bytes("-1"), bytes("2 parsecs"), bytes("99999999999t")], [None; 4]);
+        let max =
+            |text: &str| SparkConf::new().set("spark.tidemill.receiver.maxBufferedBytes", text).max_buffered_bytes();
+        assert_eq!([max("1m").ok(), max("0").ok()], [Some(1 << 20), None]);
     }
 
     #[test]

@@ -134,6 +134,27 @@ impl DStreamGraph {
         self.inputs.lock().clone()
     }
 
+    /// What each input stream is called: what the program calls it, or else its source's name, with a number behind it for the second of the same
+    /// name.
+    pub fn input_names(&self) -> BTreeMap<StreamId, String> {
+        let inputs = self.inputs.lock();
+        let mut names: BTreeMap<StreamId, String> =
+            inputs.iter().filter_map(|input| Some((input.stream, input.node.user_name()?))).collect();
+        let mut taken: BTreeSet<String> = names.values().cloned().collect();
+        for input in inputs.iter() {
+            names.entry(input.stream).or_insert_with(|| {
+                let base = input.source.name();
+                let numbered = (2..).map(|n| format!("{base} ({n})"));
+                // There are more numbers than names that are taken.
+                let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
+                let name = name.unwrap_or(base);
+                taken.insert(name.clone());
+                name
+            });
+        }
+        names
+    }
+
     /// Keeps all data sets at least this long.
     pub fn set_remember(&self, duration: Duration) -> Result<()> {
         let mut remember = self.remember.lock();
@@ -156,6 +177,16 @@ impl DStreamGraph {
     pub fn validate(&self) -> Result<()> {
         if let Some(fault) = self.fault.lock().clone() {
             return Err(fault);
+        }
+        let mut names = BTreeMap::new();
+        for node in self.nodes.lock().values() {
+            let Some(name) = node.user_name() else { continue };
+            if let Some(other) = names.insert(name.clone(), node.name) {
+                let node = node.name;
+                return Err(Error::usage(format!(
+                    "two streams ({other} and {node}) are named {name:?}: give each a name of its own"
+                )));
+            }
         }
         if self.outputs.lock().is_empty() {
             return Err(Error::usage("requirement failed: No output operations registered, so nothing to execute"));

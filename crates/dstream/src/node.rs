@@ -70,6 +70,8 @@ pub struct StreamNode {
 
 #[derive(Default)]
 struct Settings {
+    /// What the program calls it.
+    user_name: Option<String>,
     storage: StorageLevel,
     remember: Duration,
     /// The data sets, by number, that this node persisted: those that the user did are the user's to forget.
@@ -149,6 +151,16 @@ impl StreamNode {
     /// How long data sets are kept.
     pub fn remembered(&self) -> Duration {
         self.settings.lock().remember
+    }
+
+    /// What the program calls it, if it does: by this name a restart finds it again.
+    pub fn user_name(&self) -> Option<String> {
+        self.settings.lock().user_name.clone()
+    }
+
+    /// Has the program call it `name`. No two nodes of a graph have the same name: the start sees to that.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.settings.lock().user_name = Some(name.into());
     }
 
     /// Where the partitions of its data sets are kept.

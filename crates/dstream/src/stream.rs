@@ -56,6 +56,21 @@ impl<T: Data> DStream<T> {
         &self.node
     }
 
+    /// Calls this stream `name`, under which a checkpoint finds it again after the program was changed. No two streams of a
+    /// program may have the same name: the start says so. For input streams, whose name is that of their source by default, and for streams that keep state.
+    ///
+    /// After the start it has no effect but a warning.
+    pub fn named(&self, name: &str) -> DStream<T> {
+        match self.ssc.check_may_add() {
+            Ok(()) if name.is_empty() => {
+                self.ssc.graph().refuse(Error::usage(format!("the name of a stream ({}) is empty", self.node.name)));
+            }
+            Ok(()) => self.node.set_name(name),
+            Err(error) => tracing::warn!(name, %error, "a stream is not named"),
+        }
+        self.clone()
+    }
+
     /// The time between its batches.
     pub fn slide_duration(&self) -> Duration {
         self.node.slide

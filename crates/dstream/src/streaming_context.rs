@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidemill_engine::checkpoint::metadata::{CheckpointMetadata, Program};
 use tidemill_engine::clock::{Clock, SystemClock};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, forbid_in_task};
@@ -14,7 +15,7 @@ use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_l
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
 use tidemill_engine::recovery::open_checkpoint;
-use tidemill_engine::time::{Time, is_multiple, millis, pretty};
+use tidemill_engine::time::{Time, millis};
 use tidemill_engine::trigger::Trigger;
 use tidemill_engine::waiter::Waiter;
 
@@ -251,14 +252,17 @@ impl StreamingContext {
         let clock = self.clock();
         let trigger = Trigger::Interval(inner.batch_duration);
         let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;
+        let mut names = inner.graph.input_names();
         let mut inputs = BTreeMap::new();
         for input in inner.graph.inputs() {
             let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
-            inputs.insert(input.stream, Input { source: input.source, estimator: estimator.map(Mutex::new) });
-            if checkpoint.is_some() && !inputs[&input.stream].source.is_replayable() {
-                let name = inputs[&input.stream].source.name();
+            let name = names.remove(&input.stream).unwrap_or_default();
+            let replayable = input.source.is_replayable();
+            let (estimator, interval) = (estimator.map(Mutex::new), inner.batch_duration);
+            inputs.insert(input.stream, Input { name, source: input.source, estimator, interval });
+            if checkpoint.is_some() && !replayable {
                 tracing::warn!(
-                    source = name,
+                    stream = inputs[&input.stream].name,
                     "this source can't be read again after a restart: what it gave to unfinished batches is lost"
                 );
             }
@@ -267,13 +271,18 @@ impl StreamingContext {
         let resume = checkpoint.as_ref().map(|(_, resume)| resume);
         let now = clock.now();
         let first = trigger.first_after(resume.and_then(|resume| resume.last_time).map_or(now, |last| last.max(now)));
-        let zero = resume.and_then(|resume| resume.zero).unwrap_or(first - inner.batch_duration);
-        let since_zero = Duration::from_millis(first.millis_since(zero).unsigned_abs());
-        if !is_multiple(since_zero, inner.batch_duration) {
-            return Err(Error::usage(format!(
-                "the checkpoint was made with another batch duration than {}: go on with that one, or begin a new checkpoint",
-                pretty(inner.batch_duration)
-            )));
+        let mut zero = first - inner.batch_duration;
+        if let Some((logs, resume)) = &checkpoint {
+            let program = Program {
+                batch_interval: inner.batch_duration,
+                zero,
+                next: resume.next,
+                streams: inputs.values().map(|input| input.name.as_str()).collect(),
+                dropped: conf.get("spark.tidemill.checkpoint.drop").unwrap_or_default(),
+            };
+            let metadata = CheckpointMetadata::for_program(logs.metadata(), &program)?;
+            zero = metadata.zero;
+            logs.set_metadata(metadata)?;
         }
         check_keys(conf)?;
         inner.graph.start(zero);

@@ -1,12 +1,20 @@
 //! Where a checkpoint lies: logs that are appended to, and files that are put whole.
 
+pub mod local;
+pub mod metadata;
+mod segment_log;
+
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// The longest part of a name, in bytes: what common file systems take, less what is put around it while a file is written.
+const MAX_PART: usize = 200;
 
 /// The storage under a checkpoint: a folder of a local disk, or a prefix in an object store.
 ///
-/// Names are relative paths with `/`. What a call has returned from is durable: it outlives a crash of the process and of the
+/// Names are relative paths: parts with `/` between, each of ASCII letters, digits and `-_.=%`, not beginning with a dot
+/// ([`name_part`] makes one of any text). What a call has returned from is durable: it outlives a crash of the process and of the
 /// machine. What it has not returned from may be there or not, but whole: nobody ever reads half of it.
 pub trait CheckpointStorage: Send + Sync + 'static {
     /// Where `name` lies, for errors and logs: a path, or a URI without secrets.
@@ -24,10 +32,11 @@ pub trait CheckpointStorage: Send + Sync + 'static {
     /// A file, as it was put; `None` if there is none.
     fn get(&self, name: &str) -> Result<Option<Bytes>>;
 
-    /// The names of all files below a folder, sorted.
+    /// The names of all files below a folder, as [`CheckpointStorage::get`] takes them, sorted. The files of logs are among
+    /// them. A folder that is not there has none.
     fn list(&self, folder: &str) -> Result<Vec<String>>;
 
-    /// Removes a file; it is no error if there is none.
+    /// Removes a file; it is no error if there is none. After a crash of the machine the file may be there again.
     fn delete(&self, name: &str) -> Result<()>;
 }
 
@@ -55,4 +64,65 @@ pub trait AppendLog: Send {
 
     /// Removes `number` and all entries behind it.
     fn truncate_from(&mut self, number: u64) -> Result<()>;
+}
+
+/// An error unless `name` can be the name of a file or a log.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fits = |part: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=%".contains(&byte);
+        !part.is_empty() && part.len() <= MAX_PART && !part.starts_with('.') && part.bytes().all(known)
+    };
+    if name.split('/').all(fits) {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "{name:?} can't be a name within a checkpoint: parts are 1 to {MAX_PART} letters, digits and -_.=%, without a dot in front"
+    )))
+}
+
+/// A part of a name that stands for `text`, whatever that is; two texts have two parts.
+pub fn name_part(text: &str) -> String {
+    let mut part = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || b"-_=".contains(&byte) || byte == b'.' && at > 0 {
+            part.push(char::from(byte));
+        } else {
+            part.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if part.is_empty() {
+        return "%".to_string();
+    }
+    if part.len() > MAX_PART {
+        // All of it is ASCII. What is cut off stands in the checksum and the length.
+        part.truncate(MAX_PART - 40);
+        part.push_str(&format!("%%{:08x}%{}", crc32fast::hash(text.as_bytes()), text.len()));
+    }
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_within_the_checkpoint() {
+        let long = "x".repeat(MAX_PART + 1);
+        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", ".a", "a/.b", "a b", "a\\b", "\u{e4}", "a\0", &long] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a/b.c", "operators/word-count/0=3", &long[1..]] {
+            check_name(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn any_text_has_a_part_of_its_own() {
+        let long = [format!("{}a", "/".repeat(300)), format!("{}b", "/".repeat(300))];
+        let texts = ["", ".", "..", "a b", "a%20b", "socket localhost:9999", "\u{e4}", "a/b", &long[0], &long[1]];
+        let parts: std::collections::BTreeSet<String> = texts.iter().map(|text| name_part(text)).collect();
+        assert_eq!(parts.len(), texts.len());
+        parts.iter().for_each(|part| check_name(part).unwrap());
+        assert_eq!(name_part("socket localhost:9999"), "socket%20localhost%3A9999");
+    }
 }

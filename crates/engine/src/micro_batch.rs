@@ -24,8 +24,9 @@ use crate::frontier::Frontier;
 use crate::function::{catch_panic, on_driver};
 use crate::input::Input;
 use crate::listener::{ListenerBus, StreamingEvent};
+use crate::log::offset_log::LoggedBatch;
 use crate::planner::{BatchPlanner, Job};
-use crate::recovery::{CheckpointLogs, Resume};
+use crate::recovery::{Bound, CheckpointLogs, Resume};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
 use crate::trigger::Trigger;
@@ -106,17 +107,13 @@ impl MicroBatchExecution {
     /// Starts the sources, runs again what a checkpoint holds unfinished, and begins with the next due batch.
     pub fn start(mut setup: Setup) -> Result<Self> {
         let (logs, resume) = setup.checkpoint.take().map_or((None, Resume::default()), |(l, r)| (Some(l), r));
-        if let Some(logs) = &logs {
-            for (stream, input) in &setup.inputs {
-                input.source.set_checkpoint(&logs.folder.join("sources").join(stream.to_string()))?;
+        let metadata = logs.as_ref().and_then(CheckpointLogs::metadata);
+        if let (Some(logs), Some(metadata)) = (&logs, &metadata) {
+            for input in setup.inputs.values() {
+                input.source.set_checkpoint(&logs.storage, &metadata.source_folder(&input.name))?;
             }
         }
-        let mut ends = resume.ends;
-        for (stream, input) in &setup.inputs {
-            if !ends.contains_key(stream) {
-                ends.insert(*stream, input.source.initial_offset()?);
-            }
-        }
+        let Bound { unfinished, ends } = resume.bind(metadata.as_ref(), &setup.inputs)?;
         let now = setup.clock.now();
         let stop_sources = |setup: &Setup| setup.inputs.values().for_each(|input| input.source.stop());
         for (stream, input) in &setup.inputs {
@@ -138,7 +135,7 @@ impl MicroBatchExecution {
                 spawn(format!("tidemill-job-{n}"), move || shared.run_jobs(&queue))
             };
             let jobs = (0..shared.setup.concurrent_jobs.max(1)).map(job).collect::<Result<Vec<_>>>()?;
-            let (shared, unfinished) = (Arc::clone(&shared), resume.unfinished);
+            let shared = Arc::clone(&shared);
             let body = move || shared.generate_batches(unfinished, first, &sender);
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
@@ -248,11 +245,18 @@ impl Shared {
         }
         let batch = Batch { id: progress.next, time, zero: self.setup.zero, ranges };
         if let Some(logs) = &self.logs {
-            logs.offsets.lock().append(&batch)?;
+            logs.offsets.lock().append(&self.logged(&batch))?;
         }
         progress.next = BatchId(batch.id.0 + 1);
         progress.ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
         Ok(batch)
+    }
+
+    fn logged(&self, batch: &Batch) -> LoggedBatch {
+        let named = |(stream, range): (&StreamId, &OffsetRange)| {
+            self.setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
+        };
+        LoggedBatch { id: batch.id, time: batch.time, ranges: batch.ranges.iter().filter_map(named).collect() }
     }
 
     /// Step 3: jobs, queued.

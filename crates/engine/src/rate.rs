@@ -77,9 +77,14 @@ impl RateEstimator for PidRateEstimator {
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Lets so many records pass per second; up to one second's worth at once after a pause.
-pub struct RateLimiter {
-    max_rate: f64,
-    state: Mutex<Bucket>,
+///
+/// What passes at once and is more than that is a debt, which the next ones wait for.
+pub struct RateLimiter(Mutex<Buckets>);
+
+struct Buckets {
+    /// Never changes its rate.
+    max: Bucket,
+    adapted: Bucket,
 }
 
 struct Bucket {
@@ -91,23 +96,29 @@ struct Bucket {
 impl RateLimiter {
     /// At first `initial_rate` records per second, never more than `max_rate`; infinity is no limit.
     pub fn new(initial_rate: f64, max_rate: f64) -> Self {
-        let rate = initial_rate.min(max_rate);
-        Self { max_rate, state: Mutex::new(Bucket { rate, permits: rate.min(1.0), updated: Instant::now() }) }
+        Self(Mutex::new(Buckets { max: Bucket::new(max_rate), adapted: Bucket::new(initial_rate.min(max_rate)) }))
     }
 
     /// The rate now, in records per second.
     pub fn rate(&self) -> f64 {
-        self.state.lock().rate
+        self.0.lock().adapted.rate
     }
 
     /// Sets the rate, within the maximum; a rate that is not positive changes nothing.
     pub fn set_rate(&self, rate: f64) {
         if rate > 0.0 {
-            let mut bucket = self.state.lock();
-            bucket.refill();
-            bucket.rate = rate.min(self.max_rate);
-            bucket.permits = bucket.permits.min(bucket.rate);
+            let mut buckets = self.0.lock();
+            let rate = rate.min(buckets.max.rate);
+            buckets.adapted.refill();
+            buckets.adapted.rate = rate;
+            buckets.adapted.permits = buckets.adapted.permits.min(rate);
         }
+    }
+
+    /// Forgives the debt, as far as the maximum allows: the batches have caught up, and nobody has to wait for them.
+    pub fn forgive(&self) {
+        let mut buckets = self.0.lock();
+        buckets.adapted.permits = buckets.adapted.permits.max(0.0);
     }
 
     /// Waits until `records` may pass; false if woken before.
@@ -124,17 +135,15 @@ impl RateLimiter {
     fn take(&self, records: impl Fn(f64) -> usize, waker: &Waker) -> Option<usize> {
         loop {
             let wait = {
-                let mut bucket = self.state.lock();
-                if bucket.rate.is_infinite() {
-                    return Some(records(f64::INFINITY));
-                }
-                bucket.refill();
-                if bucket.permits >= 0.0 {
-                    let records = records(bucket.permits);
-                    bucket.permits -= records as f64;
+                let Buckets { max, adapted } = &mut *self.0.lock();
+                let wait = max.refill().max(adapted.refill());
+                if wait.is_zero() {
+                    let records = records(max.permits.min(adapted.permits));
+                    max.permits -= records as f64;
+                    adapted.permits -= records as f64;
                     return Some(records);
                 }
-                Duration::try_from_secs_f64(-bucket.permits / bucket.rate).unwrap_or(Duration::MAX)
+                wait
             };
             // Backpressure may change the rate meanwhile.
             if waker.sleep(wait.min(LOOK_AGAIN)) {
@@ -145,11 +154,23 @@ impl RateLimiter {
 }
 
 impl Bucket {
-    fn refill(&mut self) {
-        let now = Instant::now();
-        let earned = now.duration_since(self.updated).as_secs_f64() * self.rate;
-        self.permits = (self.permits + earned).min(self.rate.max(1.0));
-        self.updated = now;
+    fn new(rate: f64) -> Self {
+        Self { rate, permits: if rate.is_infinite() { rate } else { rate.min(1.0) }, updated: Instant::now() }
+    }
+
+    /// Counts what was earned since the last time; how long the debt takes that is left.
+    fn refill(&mut self) -> Duration {
+        if self.rate.is_finite() {
+            let now = Instant::now();
+            let earned = now.duration_since(self.updated).as_secs_f64() * self.rate;
+            self.permits = (self.permits + earned).min(self.rate.max(1.0));
+            self.updated = now;
+        }
+        if self.permits >= 0.0 {
+            return Duration::ZERO;
+        }
+        // At least a moment, lest a debt too small for a duration counts as none.
+        Duration::try_from_secs_f64(-self.permits / self.rate).unwrap_or(Duration::MAX).max(Duration::from_nanos(1))
     }
 }
 
@@ -200,6 +221,60 @@ mod tests {
         assert_eq!(derived, [None, Some(250.0)]);
         // Never below the least rate.
         assert_eq!(rates(estimator(1.0, 1.0, 0.0, 100.0), &[(0, 20, 20, 0), (20, 1, 1000, 9999)]), [None, Some(100.0)]);
+    }
+
+    /// Numbers below `end`, the same each time.
+    fn some_numbers(end: u64) -> impl Iterator<Item = u64> {
+        let step =
+            |seed: &u64| Some(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        std::iter::successors(step(&7), step).map(move |seed| (seed >> 33) % end)
+    }
+
+    #[test]
+    fn without_waiting_the_rate_is_that_of_the_last_batch_also_when_the_least_was_reached() {
+        let steady: Vec<_> = (0..50).map(|n| (n * 20, 100, 20, 0)).collect();
+        let mut expected = vec![Some(5000.0); 50];
+        expected[0] = None;
+        assert_eq!(rates(estimator(1.0, 1.0, 0.0, 10.0), &steady), expected);
+        let uneven: Vec<_> = (0..50).zip(some_numbers(1000)).map(|(n, records)| (n * 20, records + 1, 20, 0)).collect();
+        let speeds = uneven.iter().map(|batch| Some((batch.1 as f64 * 50.0).max(100.0)));
+        let expected: Vec<_> = [None].into_iter().chain(speeds.skip(1)).collect();
+        let rounded = rates(estimator(1.0, 1.0, 0.0, 100.0), &uneven).into_iter().map(|rate| rate.map(f64::round));
+        assert_eq!(rounded.collect::<Vec<_>>(), expected);
+        // One record in a fraction of a millisecond is enough to leave the least rate.
+        let mut pid = estimator(1.0, 0.2, 0.0, 100.0);
+        let mut next = |time, records, ms, waiting| pid.compute(Time::from_millis(time), records, ms, waiting);
+        assert_eq!([next(0, 1, 1000.0, 0.0), next(20, 1, 1000.0, 9999.0)], [None, Some(100.0)]);
+        assert_eq!(next(40, 1, 0.125, 0.0), Some(8000.0));
+    }
+
+    #[test]
+    fn with_waiting_the_rate_stays_below_that_of_the_batches() {
+        let waits = some_numbers(19).map(|wait| wait + 1);
+        let batches: Vec<_> =
+            (0..50).zip(some_numbers(1000)).zip(waits).map(|((n, r), wait)| (n * 20, r + 1, 20, wait)).collect();
+        let rates = rates(estimator(1.0, 0.01, 0.0, 10.0), &batches);
+        for (batch, rate) in batches.iter().zip(rates).skip(1) {
+            let speed = batch.1 as f64 * 50.0;
+            assert!(rate.is_some_and(|rate| rate < speed && rate >= 10.0), "{batch:?} {rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_debt_is_forgiven_as_far_as_the_maximum_allows() {
+        let (waker, done) = (Waker::default(), Waker::default());
+        done.wake();
+        let adapted = RateLimiter::new(f64::INFINITY, f64::INFINITY);
+        adapted.set_rate(1e-6);
+        // At an infinite rate nothing was owed.
+        assert!(adapted.acquire(1000, &waker));
+        assert!(!adapted.acquire(1, &done));
+        adapted.forgive();
+        assert!(adapted.acquire(1, &waker));
+        let limited = RateLimiter::new(f64::INFINITY, 1e-6);
+        assert!(limited.acquire(1000, &waker));
+        limited.forgive();
+        assert!(!limited.acquire(1, &done));
     }
 
     #[test]

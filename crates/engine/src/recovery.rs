@@ -1,32 +1,51 @@
-//! Where a restart resumes: the offset log against the commit log.
+//! Where a restart resumes: the offset log against the commit log, matched with the program by the names of its input streams.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::batch::{Batch, BatchId, StreamId};
+use crate::checkpoint::CheckpointStorage;
+use crate::checkpoint::local::{FolderLock, LocalStorage};
+use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
 use crate::error::{Error, Result};
+use crate::input::Input;
 use crate::log::commit_log::CommitLog;
-use crate::log::offset_log::OffsetLog;
-use crate::source::Offset;
+use crate::log::offset_log::{LoggedBatch, OffsetLog};
+use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
 
 /// The logs of a checkpoint, held by this process alone.
 pub struct CheckpointLogs {
-    /// The checkpoint folder.
-    pub folder: PathBuf,
+    /// Where the checkpoint lies.
+    pub storage: Arc<dyn CheckpointStorage>,
     /// The batches that were planned.
     pub offsets: Mutex<OffsetLog>,
     /// The batches that are done.
     pub commits: Mutex<CommitLog>,
-    /// Locked for as long as the file is open: by the operating system, so a kill frees it.
-    _lock: File,
+    metadata: Mutex<Option<CheckpointMetadata>>,
+    _lock: FolderLock,
 }
 
 impl CheckpointLogs {
-    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as whole segments go.
+    /// What it is a checkpoint of; `None` for one that is new.
+    pub fn metadata(&self) -> Option<CheckpointMetadata> {
+        self.metadata.lock().clone()
+    }
+
+    /// Says what it is a checkpoint of: before the start. Written only if it has changed.
+    pub fn set_metadata(&self, metadata: CheckpointMetadata) -> Result<()> {
+        let mut current = self.metadata.lock();
+        if current.as_ref() != Some(&metadata) {
+            metadata.write(self.storage.as_ref())?;
+            *current = Some(metadata);
+        }
+        Ok(())
+    }
+
+    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as that is cheap.
     pub fn forget_before(&self, batch: BatchId, commits: u64) -> Result<()> {
         self.offsets.lock().purge_before(batch)?;
         self.commits.lock().keep_last(commits)
@@ -37,15 +56,50 @@ impl CheckpointLogs {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resume {
     /// Batches that were planned and are not done, in order: to be run again, as they were planned.
-    pub unfinished: Vec<Batch>,
+    pub unfinished: Vec<LoggedBatch>,
     /// The number of the next new batch.
     pub next: BatchId,
     /// The time of the last batch that was planned.
     pub last_time: Option<Time>,
-    /// The time from which the first run counted its batches.
-    pub zero: Option<Time>,
-    /// Where the last planned batch ended, source by source.
+    /// The last batch that covers an input stream, and where it ends, by the stream's name.
+    pub ends: BTreeMap<String, (BatchId, Offset)>,
+}
+
+/// Where to go on, in terms of the program's streams.
+#[derive(Debug, Default)]
+pub struct Bound {
+    /// Batches to be run again.
+    pub unfinished: Vec<Batch>,
+    /// Where the next batch begins, stream by stream.
     pub ends: BTreeMap<StreamId, Offset>,
+}
+
+impl Resume {
+    /// Matches what was logged with the streams of the program, by name. A stream that is new begins where its source says;
+    /// unfinished batches have nothing of it. What was logged of a stream that was dropped is left out.
+    pub fn bind(&self, metadata: Option<&CheckpointMetadata>, inputs: &BTreeMap<StreamId, Input>) -> Result<Bound> {
+        let zero = metadata.map_or(Time::default(), |metadata| metadata.zero);
+        let since = |name: &str| {
+            metadata.and_then(|metadata| metadata.streams.get(name)).map_or(BatchId(0), |stream| stream.since)
+        };
+        let mut ends = BTreeMap::new();
+        let mut empty = BTreeMap::new();
+        for (stream, input) in inputs {
+            let logged = self.ends.get(&input.name).filter(|(batch, _)| *batch >= since(&input.name));
+            let initial = || input.source.initial_offset();
+            let end = logged.map_or_else(initial, |(_, end)| Ok(end.clone()))?;
+            empty.insert(*stream, OffsetRange { start: end.clone(), end: end.clone() });
+            ends.insert(*stream, end);
+        }
+        let bind = |batch: &LoggedBatch| {
+            let range = |(stream, input): (&StreamId, &Input)| {
+                let logged = batch.ranges.get(&input.name).filter(|_| batch.id >= since(&input.name));
+                (*stream, logged.unwrap_or(&empty[stream]).clone())
+            };
+            Batch { id: batch.id, time: batch.time, zero, ranges: inputs.iter().map(range).collect() }
+        };
+        Ok(Bound { unfinished: self.unfinished.iter().map(bind).collect(), ends })
+    }
 }
 
 /// Opens a checkpoint folder and finds where to go on.
@@ -53,55 +107,54 @@ pub struct Resume {
 /// # Errors
 /// If another process has it open, or a log is damaged.
 pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
-    let failed = |error: std::io::Error| {
-        Error::retry(format!("can't use {} as checkpoint folder", folder.display())).with_source(error)
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let message = format!(
-                "another driver is running on the checkpoint folder {}; stop it first, or use another folder",
-                folder.display()
-            );
-            return Err(Error::usage(message));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    let storage = LocalStorage::open(folder)?;
+    let lock = storage.lock()?;
+    let metadata = CheckpointMetadata::read(&storage)?;
+    let (offsets, planned) = OffsetLog::open(&storage)?;
+    let (commits, done) = CommitLog::open(&storage)?;
+    if metadata.is_none() && !planned.is_empty() {
+        let place = storage.place(METADATA);
+        return Err(Error::data(format!("{place} is missing, though batches were logged; restore it from a copy")));
     }
-    let (offsets, planned) = OffsetLog::open(folder)?;
-    let (commits, done) = CommitLog::open(folder)?;
     let logs = CheckpointLogs {
-        folder: folder.to_path_buf(),
+        storage: Arc::new(storage),
         offsets: Mutex::new(offsets),
         commits: Mutex::new(commits),
+        metadata: Mutex::new(metadata),
         _lock: lock,
     };
     Ok((logs, resume(planned, done)))
 }
 
 /// What was planned, less what is done.
-fn resume(planned: Vec<Batch>, done: Vec<BatchId>) -> Resume {
+fn resume(planned: Vec<LoggedBatch>, done: Vec<BatchId>) -> Resume {
     let done: BTreeSet<BatchId> = done.into_iter().collect();
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
-    let (last_time, zero) = planned.last().map(|batch| (batch.time, batch.zero)).unzip();
+    let last_time = planned.last().map(|batch| batch.time);
     let mut ends = BTreeMap::new();
     for batch in &planned {
-        ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
+        ends.extend(batch.ranges.iter().map(|(stream, range)| (stream.clone(), (batch.id, range.end.clone()))));
     }
     let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
-    Resume { unfinished, next, last_time, zero, ends }
+    Resume { unfinished, next, last_time, ends }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::source::OffsetRange;
+    use std::time::Duration;
 
-    fn batch(id: u64, start: u64, end: u64) -> Batch {
+    use super::*;
+    use crate::checkpoint::metadata::Program;
+
+    fn batch(id: u64, start: u64, end: u64) -> LoggedBatch {
         let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
-        let (time, zero) = (Time::from_millis(id as i64 * 10), Time::from_millis(-10));
-        Batch { id: BatchId(id), time, zero, ranges: [(StreamId(0), range)].into() }
+        LoggedBatch { id: BatchId(id), time: Time::from_millis(id as i64 * 10), ranges: [("a".into(), range)].into() }
+    }
+
+    fn metadata() -> CheckpointMetadata {
+        let (batch_interval, zero, next) = (Duration::from_millis(10), Time::from_millis(-10), BatchId(0));
+        let program = Program { batch_interval, zero, next, streams: vec!["a"], dropped: "" };
+        CheckpointMetadata::for_program(None, &program).unwrap()
     }
 
     #[test]
@@ -114,12 +167,12 @@ mod tests {
             (&[0, 1], &[0, 1], &[]),
         ];
         for (planned, done, unfinished) in cases {
-            let batches: Vec<Batch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
+            let batches: Vec<LoggedBatch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
             let resume = resume(batches, done.iter().map(|id| BatchId(*id)).collect());
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
-            assert_eq!(resume.zero, planned.first().map(|_| Time::from_millis(-10)));
-            assert_eq!(resume.ends.get(&StreamId(0)).map(Offset::as_count), planned.last().map(|id| id + 1));
+            let end = resume.ends.get("a").map(|(batch, end)| (batch.0, end.as_count()));
+            assert_eq!(end, planned.last().map(|id| (*id, id + 1)));
         }
     }
 
@@ -128,13 +181,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
         assert_eq!(resume, Resume::default());
+        logs.set_metadata(metadata()).unwrap();
         logs.offsets.lock().append(&batch(0, 0, 5)).unwrap();
         assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("another driver"));
+        let written = logs.metadata();
         drop(logs);
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
-        assert_eq!(resume.unfinished, [batch(0, 0, 5)]);
+        assert_eq!((resume.unfinished, logs.metadata()), (vec![batch(0, 0, 5)], written));
         logs.commits.lock().append(BatchId(0)).unwrap();
         drop(logs);
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
+        std::fs::remove_file(folder.path().join(METADATA)).unwrap();
+        assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("metadata is missing"));
     }
 }

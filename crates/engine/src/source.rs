@@ -1,14 +1,15 @@
 //! The contract of a source: offsets, and the data between two of them.
 
 pub mod block;
+pub mod block_queue;
 pub mod file;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::CheckpointStorage;
 use crate::error::Result;
 use crate::lineage::Lineage;
 use crate::rate::RateLimiter;
@@ -92,8 +93,9 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
-    /// Where the source may keep, durably, what it needs to replay ranges; told before the start, if there is a checkpoint.
-    fn set_checkpoint(&self, _folder: &Path) -> Result<()> {
+    /// Where the source may keep, durably, what it needs to replay ranges: in `folder` of `storage`. Told before the start, if
+    /// there is a checkpoint.
+    fn set_checkpoint(&self, _storage: &Arc<dyn CheckpointStorage>, _folder: &str) -> Result<()> {
         Ok(())
     }
 

@@ -106,6 +106,11 @@ impl LineDecoder {
         self.count == 0
     }
 
+    /// The bytes that complete lines take: what [`LineDecoder::take`] frees.
+    pub fn line_bytes(&self) -> usize {
+        self.lines.values_slice().len() + self.count * size_of::<i32>()
+    }
+
     /// The bytes that complete lines and the beginning of the next one take.
     pub fn held_bytes(&self) -> usize {
         self.partial.len() + self.lines.values_slice().len()

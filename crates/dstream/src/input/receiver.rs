@@ -1,6 +1,7 @@
 //! `Receiver<T>`: your own way of taking data in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -50,7 +51,7 @@ pub trait Receiver<T: Data>: Send + Sync + 'static {
 
 /// What a receiver works with. Cheap to clone, for threads that it starts.
 pub struct ReceiverContext<T> {
-    rows: Arc<Mutex<Vec<T>>>,
+    rows: Arc<RowBuffer<T>>,
     control: Control,
 }
 
@@ -62,7 +63,7 @@ impl<T> Clone for ReceiverContext<T> {
 
 impl<T: Data> ReceiverContext<T> {
     /// Stores one row; it joins the others of its `spark.streaming.blockInterval` (200 ms) in a block. Waits where the rate is
-    /// limited.
+    /// limited, and while rows of `spark.tidemill.receiver.maxBufferedBytes` (256 MiB) wait for their batches to end.
     ///
     /// # Errors
     /// If the receiver was stopped.
@@ -70,18 +71,20 @@ impl<T: Data> ReceiverContext<T> {
         self.control.may_store(1)?;
         self.control.cut_block();
         {
-            let mut rows = self.rows.lock();
+            let mut rows = self.rows.rows.lock();
             // Asked again under the lock, which the last flush takes after the stop: no row is taken and then lost.
             if self.is_stopped() {
                 return Err(stopped());
             }
+            self.rows.bytes.fetch_add(row_bytes(&row), Ordering::Relaxed);
             rows.push(row);
         }
         self.control.buffered();
         Ok(())
     }
 
-    /// Stores rows as a block of their own, behind those that were stored one by one before, and returns when they are stored: what a reliable source may then acknowledge.
+    /// Stores rows as a block of their own, behind those that were stored one by one before, and returns when they are stored: what a
+    /// reliable source may then acknowledge. Waits as [`ReceiverContext::store`] does; one block may be larger than the room.
     ///
     /// # Errors
     /// If the receiver was stopped.
@@ -127,24 +130,44 @@ impl<T: Data> ReceiverContext<T> {
 }
 
 fn block_of<T: Data>(rows: Vec<T>) -> Block {
+    let bytes = rows.iter().map(row_bytes).sum();
+    block_of_bytes(rows, bytes)
+}
+
+fn block_of_bytes<T: Data>(rows: Vec<T>, bytes: u64) -> Block {
     let count = rows.len() as u64;
     let mut chunks = Vec::with_capacity(rows.len().div_ceil(CHUNK_ROWS));
     let mut rows = rows.into_iter();
     loop {
         let chunk: Vec<T> = rows.by_ref().take(CHUNK_ROWS).collect();
         if chunk.is_empty() {
-            return Block::new(chunks, count);
+            return Block::new(chunks, count, bytes);
         }
         chunks.push(Chunk::of(chunk));
     }
 }
 
-struct RowBuffer<T>(Arc<Mutex<Vec<T>>>);
+/// About how much memory a row takes: its own size, and its encoded form for what it points to.
+fn row_bytes<T: Data>(row: &T) -> u64 {
+    let encoded = postcard::serialize_with_flavor(row, postcard::ser_flavors::Size::default()).unwrap_or(0);
+    (size_of::<T>() + encoded) as u64
+}
 
-impl<T: Data> Buffer for RowBuffer<T> {
+struct RowBuffer<T> {
+    rows: Mutex<Vec<T>>,
+    /// Of all rows; changed under their lock.
+    bytes: AtomicU64,
+}
+
+impl<T: Data> Buffer for Arc<RowBuffer<T>> {
     fn take(&self) -> Result<Option<Block>> {
-        let rows = std::mem::take(&mut *self.0.lock());
-        Ok((!rows.is_empty()).then(|| block_of(rows)))
+        let mut rows = self.rows.lock();
+        let (rows, bytes) = (std::mem::take(&mut *rows), self.bytes.swap(0, Ordering::Relaxed));
+        Ok((!rows.is_empty()).then(|| block_of_bytes(rows, bytes)))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -152,13 +175,13 @@ impl StreamingContext {
     /// The rows that a receiver stores; a partition for each block.
     pub fn receiver_stream<T: Data>(&self, receiver: impl Receiver<T>) -> Result<DStream<T>> {
         self.check_may_add()?;
-        let rows = Arc::new(Mutex::new(Vec::new()));
+        let rows = Arc::new(RowBuffer { rows: Mutex::new(Vec::new()), bytes: AtomicU64::new(0) });
         let (name, receiver) = (receiver.name(), Arc::new(receiver));
         let (ended, stored) = (Arc::clone(&receiver), Arc::clone(&rows));
         let supervisor = Supervisor::new(
             self,
             name,
-            RowBuffer(rows),
+            rows,
             move |control| receiver.on_start(&ReceiverContext { rows: Arc::clone(&stored), control: control.clone() }),
             move || ended.on_stop(),
         )?;

@@ -3,6 +3,7 @@
 use std::io::{BufReader, ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,9 +43,9 @@ impl StreamingContext {
                 "spark.streaming.maxLineBytes is at most {HIGHEST_MAX_LINE_BYTES}, not {limit}"
             )));
         }
-        let decoder = Arc::new(Mutex::new(LineDecoder::new(limit)));
-        let (address, buffer) = ((host.to_string(), port), LineBuffer(Arc::clone(&decoder)));
-        let start = move |control: &Control| receive_lines(control, &address, &decoder, limit);
+        let lines = Arc::new(LineBuffer { decoder: Mutex::new(LineDecoder::new(limit)), bytes: AtomicU64::new(0) });
+        let (address, buffer) = ((host.to_string(), port), Arc::clone(&lines));
+        let start = move |control: &Control| receive_lines(control, &address, &lines, limit);
         let supervisor = Supervisor::new(self, format!("SocketReceiver {host}:{port}"), buffer, start, || {})?;
         let functions = self.spark_context().functions();
         let strings = text_to_strings(functions);
@@ -73,17 +74,53 @@ impl StreamingContext {
     }
 }
 
-struct LineBuffer(Arc<Mutex<LineDecoder>>);
+struct LineBuffer {
+    decoder: Mutex<LineDecoder>,
+    /// Of the complete lines; changed under the decoder's lock.
+    bytes: AtomicU64,
+}
 
-impl Buffer for LineBuffer {
+impl LineBuffer {
+    /// Feeds the decoder; whether it should be emptied.
+    ///
+    /// # Errors
+    /// If the receiver was stopped.
+    fn feed(&self, bytes: &[u8], control: &Control) -> Result<bool> {
+        let mut decoder = self.decoder.lock();
+        // Under the lock, which the last flush takes after the stop: no line is taken and then lost.
+        if control.is_stopped() {
+            return Err(stopped());
+        }
+        decoder.feed(bytes);
+        self.bytes.store(decoder.line_bytes() as u64, Ordering::Relaxed);
+        Ok(decoder.is_full())
+    }
+
+    /// The input is at its end: what it had of its last line is a line.
+    fn finish(&self, control: &Control) {
+        let mut decoder = self.decoder.lock();
+        if !control.is_stopped() && decoder.in_line() {
+            decoder.finish();
+            self.bytes.store(decoder.line_bytes() as u64, Ordering::Relaxed);
+            control.buffered();
+        }
+    }
+}
+
+impl Buffer for Arc<LineBuffer> {
     fn take(&self) -> Result<Option<Block>> {
-        let mut decoder = self.0.lock();
+        let mut decoder = self.decoder.lock();
+        self.bytes.store(0, Ordering::Relaxed);
         if decoder.is_empty() {
             return Ok(None);
         }
         let batch = decoder.take()?;
-        let rows = batch.num_rows() as u64;
-        Ok(Some(Block::new(vec![Chunk::of(batch)], rows)))
+        let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+        Ok(Some(Block::new(vec![Chunk::of(batch)], rows, bytes)))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -109,7 +146,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<LineDecoder>, limit: usize) {
+fn receive_lines(control: &Control, address: &(String, u16), buffer: &LineBuffer, limit: usize) {
     let place = format!("{}:{}", address.0, address.1);
     let mut socket = match connect(address) {
         Ok(socket) => socket,
@@ -117,13 +154,13 @@ fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<Lin
     };
     tracing::info!(server = place, "connected");
     // A connection begins with a new line, however the last one ended.
-    finish(control, decoder);
+    buffer.finish(control);
     let mut bytes = vec![0; 64 << 10];
     loop {
         let result = match socket.read(&mut bytes) {
             Ok(0) => Err("Socket data stream had no more data".to_string()),
             Ok(n) => {
-                if store_lines(control, decoder, &bytes[..n]).is_err() {
+                if store_lines(control, buffer, &bytes[..n]).is_err() {
                     return;
                 }
                 Ok(())
@@ -133,9 +170,9 @@ fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<Lin
             Err(error) => Err(format!("Error receiving data from {place}: {error}")),
         };
         if result.is_err() {
-            finish(control, decoder);
+            buffer.finish(control);
         }
-        let faults = decoder.lock().take_faults();
+        let faults = buffer.decoder.lock().take_faults();
         if !faults.is_empty() {
             metrics::counter!("tidemill_text_invalid_utf8_lines_total").increment(faults.invalid_utf8);
             metrics::counter!("tidemill_text_too_long_lines_total").increment(faults.too_long);
@@ -148,21 +185,13 @@ fn receive_lines(control: &Control, address: &(String, u16), decoder: &Mutex<Lin
 }
 
 /// Stores the lines that end in `bytes`, as the rate allows; the beginning of the next line goes with the last of them.
-fn store_lines(control: &Control, decoder: &Mutex<LineDecoder>, mut bytes: &[u8]) -> Result<()> {
+fn store_lines(control: &Control, buffer: &LineBuffer, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         let lines = line_ends(bytes);
         let permitted = if lines > 0 { control.may_store_some(lines)? } else { 0 };
         let (head, tail) = if permitted == lines { (bytes, &[][..]) } else { split_lines(bytes, permitted) };
         control.cut_block();
-        let full = {
-            let mut decoder = decoder.lock();
-            // Under the lock, which the last flush takes after the stop: no line is taken and then lost.
-            if control.is_stopped() {
-                return Err(stopped());
-            }
-            decoder.feed(head);
-            decoder.is_full()
-        };
+        let full = buffer.feed(head, control)?;
         if permitted > 0 {
             control.buffered();
         }
@@ -172,15 +201,6 @@ fn store_lines(control: &Control, decoder: &Mutex<LineDecoder>, mut bytes: &[u8]
         bytes = tail;
     }
     Ok(())
-}
-
-/// The input is at its end: what it had of its last line is a line.
-fn finish(control: &Control, decoder: &Mutex<LineDecoder>) {
-    let mut decoder = decoder.lock();
-    if !control.is_stopped() && decoder.in_line() {
-        decoder.finish();
-        control.buffered();
-    }
 }
 
 struct SocketReceiver<T: 'static> {

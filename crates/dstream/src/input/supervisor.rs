@@ -12,7 +12,8 @@ use tidemill_engine::function::{Function, panic_message};
 use tidemill_engine::listener::{ListenerBus, ReceiverInfo, StreamingEvent};
 use tidemill_engine::rate::RateLimiter;
 use tidemill_engine::source::Source;
-use tidemill_engine::source::block::{Block, BlockQueue, BlockSource, Feeder};
+use tidemill_engine::source::block::{Block, BlockSource, Feeder};
+use tidemill_engine::source::block_queue::BlockQueue;
 
 use super::receiver::stopped;
 use crate::streaming_context::{SharedClock, StreamingContext};
@@ -21,6 +22,9 @@ use crate::streaming_context::{SharedClock, StreamingContext};
 pub trait Buffer: Send + Sync + 'static {
     /// The rows so far, as a block; the buffer is empty after.
     fn take(&self) -> Result<Option<Block>>;
+
+    /// About how many bytes the rows so far take.
+    fn bytes(&self) -> u64;
 }
 
 type Start = Box<dyn Fn(&Control) + Send + Sync>;
@@ -98,7 +102,7 @@ impl Supervisor {
             name,
             buffer: Box::new(buffer),
             flushing: Mutex::default(),
-            blocks: Arc::default(),
+            blocks: Arc::new(BlockQueue::new(conf.max_buffered_bytes()?)),
             limiter: Arc::new(RateLimiter::new(if backpressure { initial } else { max_rate }, max_rate)),
             block_interval,
             restart_delay: conf.get_duration("spark.streaming.receiverRestartDelay", ms, Duration::from_secs(2))?,
@@ -246,20 +250,27 @@ impl Shared {
 }
 
 impl Control {
-    /// Waits until this many rows may be stored.
+    /// Waits until there is room, and this many rows may be stored.
     ///
     /// # Errors
     /// If the receiver was stopped.
     pub fn may_store(&self, rows: usize) -> Result<()> {
-        if self.is_stopped() || !self.shared.limiter.acquire(rows, &self.run) { Err(stopped()) } else { Ok(()) }
+        let may = self.has_room() && self.shared.limiter.acquire(rows, &self.run);
+        if may && !self.is_stopped() { Ok(()) } else { Err(stopped()) }
     }
 
-    /// Waits until rows may be stored; how many, at least one and at most `most`.
+    /// Waits until there is room, and rows may be stored; how many, at least one and at most `most`.
     ///
     /// # Errors
     /// If the receiver was stopped.
     pub fn may_store_some(&self, most: usize) -> Result<usize> {
-        self.shared.limiter.acquire_some(most, &self.run).filter(|_| !self.is_stopped()).ok_or_else(stopped)
+        let some = self.has_room().then(|| self.shared.limiter.acquire_some(most, &self.run)).flatten();
+        some.filter(|_| !self.is_stopped()).ok_or_else(stopped)
+    }
+
+    /// Waits until there is room for more rows; false if the run was over before.
+    fn has_room(&self) -> bool {
+        self.shared.blocks.wait_for_room(|| self.shared.buffer.bytes(), &self.run)
     }
 
     /// Makes a block of what was buffered in an earlier block interval: before rows are buffered.

@@ -14,10 +14,12 @@ use tidemill_dstream::op::narrow::Collection;
 use tidemill_dstream::stream::DStream;
 use tidemill_dstream::streaming_context::{StreamingContext, StreamingContextState};
 use tidemill_dstream::testing::{StreamTest, TestContext, test_conf};
-use tidemill_engine::batch::{Batch, BatchId, StreamId};
+use tidemill_engine::batch::BatchId;
+use tidemill_engine::checkpoint::metadata::{CheckpointMetadata, Program};
 use tidemill_engine::clock::ManualClock;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::lineage::Lineage;
+use tidemill_engine::log::offset_log::LoggedBatch;
 use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::source::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
 use tidemill_engine::time::Time;
@@ -50,12 +52,13 @@ fn offsets_and_commits_are_logged() -> Result<()> {
         context.run_batch();
     });
     context.stop()?;
-    let (_, resume) = open_checkpoint(folder.path())?;
+    let (logs, resume) = open_checkpoint(folder.path())?;
     assert_eq!(
         (resume.unfinished.len(), resume.next, resume.last_time),
         (0, BatchId(3), Some(Time::from_millis(3000)))
     );
-    assert_eq!((resume.zero, resume.ends[&StreamId(0)].as_count()), (Some(Time::default()), 6));
+    assert_eq!(logs.metadata().map(|metadata| metadata.zero), Some(Time::default()));
+    assert_eq!(resume.ends, [("rate 3 rows/s".into(), (BatchId(2), Offset::count(6)))].into());
     Ok(())
 }
 
@@ -117,9 +120,12 @@ fn a_batch_that_was_logged_and_never_planned_is_run() -> Result<()> {
     let planned = |id, start, end| {
         let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
         let time = Time::from_millis(1000 * (id as i64 + 1));
-        Batch { id: BatchId(id), time, zero: Time::default(), ranges: [(StreamId(0), range)].into() }
+        LoggedBatch { id: BatchId(id), time, ranges: [("rate 1 rows/s".into(), range)].into() }
     };
     let (logs, _) = open_checkpoint(folder.path())?;
+    let (zero, next) = (Time::default(), BatchId(0));
+    let program = Program { batch_interval: SECOND, zero, next, streams: vec!["rate 1 rows/s"], dropped: "" };
+    logs.set_metadata(CheckpointMetadata::for_program(None, &program)?)?;
     [planned(0, 0, 5), planned(1, 5, 7), planned(2, 7, 9)].iter().try_for_each(|b| logs.offsets.lock().append(b))?;
     logs.commits.lock().append(BatchId(1))?;
     drop(logs);
@@ -376,6 +382,6 @@ fn another_batch_duration_on_a_checkpoint_is_refused() -> Result<()> {
     context.run_batch();
     context.stop()?;
     let error = start(1000, 5000).err().unwrap();
-    assert!(error.message().contains("another batch duration"), "{error}");
+    assert!(error.message().contains("a batch duration of 700 ms, and the program has 1000 ms"), "{error}");
     start(700, 5000)?.stop()
 }

@@ -1,11 +1,10 @@
 //! The commit log: what does not stand here did not happen.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::metadata_log::MetadataLog;
 use crate::batch::BatchId;
+use crate::checkpoint::CheckpointStorage;
 use crate::error::Result;
 
 /// A batch is done. Batches may end out of order where jobs of several run at once, so an entry names its batch and is
@@ -22,21 +21,21 @@ pub struct CommitLog {
 }
 
 impl CommitLog {
-    /// Opens the log in the checkpoint folder, and gives what it holds.
-    pub fn open(checkpoint: &Path) -> Result<(Self, Vec<BatchId>)> {
-        let (log, entries) = MetadataLog::open(checkpoint.join("commits"))?;
+    /// Opens the log of a checkpoint, and gives what it holds.
+    pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Vec<BatchId>)> {
+        let (log, entries) = MetadataLog::open(storage, "commits")?;
         let next = entries.last().map_or(0, |(number, _)| number + 1);
         Ok((Self { log, next }, entries.into_iter().map(|(_, commit)| commit.batch).collect()))
     }
 
-    /// Logs that a batch is done; it is on disk when this returns.
+    /// Logs that a batch is done; it is durable when this returns.
     pub fn append(&mut self, batch: BatchId) -> Result<()> {
         self.log.append(self.next, &Commit { batch })?;
         self.next += 1;
         Ok(())
     }
 
-    /// Forgets all but the last `kept` commits, as far as whole segments go.
+    /// Forgets all but the last `kept` commits, as far as that is cheap.
     pub fn keep_last(&mut self, kept: u64) -> Result<()> {
         self.log.purge_before(self.next.saturating_sub(kept))
     }

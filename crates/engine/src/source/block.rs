@@ -1,12 +1,11 @@
 //! `BlockSource`: what receivers stored, block by block. A batch covers all blocks that came before it was due.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
-use parking_lot::Mutex;
 
+use super::block_queue::BlockQueue;
 use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
 use crate::chunk::{Chunk, Element};
 use crate::error::{Error, Result};
@@ -19,12 +18,23 @@ use crate::time::Time;
 pub struct Block {
     chunks: Vec<Chunk>,
     rows: u64,
+    bytes: u64,
 }
 
 impl Block {
-    /// A block of chunks with this many rows in all.
-    pub fn new(chunks: Vec<Chunk>, rows: u64) -> Self {
-        Self { chunks, rows }
+    /// A block of chunks with this many rows in all, which take about this many bytes of memory.
+    pub fn new(chunks: Vec<Chunk>, rows: u64, bytes: u64) -> Self {
+        Self { chunks, rows, bytes }
+    }
+
+    /// The number of its rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// About how much memory its rows take, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -38,13 +48,6 @@ pub trait Feeder: Send + Sync {
     fn stop(&self);
 }
 
-#[derive(Default)]
-struct Blocks {
-    /// The number of the first block in `queue`.
-    first: u64,
-    queue: VecDeque<Arc<Block>>,
-}
-
 /// Blocks in memory, by number. A restart finds none of them: they can't be replayed.
 pub struct BlockSource {
     name: String,
@@ -53,24 +56,6 @@ pub struct BlockSource {
     limiter: Arc<RateLimiter>,
     feeder: Box<dyn Feeder>,
     started: AtomicBool,
-}
-
-/// Where a receiver puts its blocks.
-#[derive(Default)]
-pub struct BlockQueue(Mutex<Blocks>);
-
-impl BlockQueue {
-    /// Adds a block; it belongs to the next batch.
-    pub fn add(&self, block: Block) {
-        if block.rows > 0 {
-            self.0.lock().queue.push_back(Arc::new(block));
-        }
-    }
-
-    fn end(&self) -> u64 {
-        let blocks = self.0.lock();
-        blocks.first + blocks.queue.len() as u64
-    }
 }
 
 impl BlockSource {
@@ -107,9 +92,9 @@ impl Source for BlockSource {
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let (start, end) = (range.start.as_count(), range.end.as_count());
-        let blocks = self.blocks.0.lock();
+        let (read, first) = self.blocks.range(start, end);
         // Blocks of an earlier process are gone.
-        let lost = blocks.first.clamp(start, end) - start;
+        let lost = first.clamp(start, end) - start;
         if lost > 0 {
             tracing::error!(
                 source = self.name,
@@ -117,9 +102,6 @@ impl Source for BlockSource {
                 "blocks received before the restart are lost: they were in memory only"
             );
         }
-        let read: Vec<Arc<Block>> = (start.max(blocks.first)..end)
-            .filter_map(|number| blocks.queue.get((number - blocks.first) as usize).cloned())
-            .collect();
         let records = read.iter().map(|block| block.rows).sum();
         let lineage = Lineage::values(Arc::new(BlockValues { blocks: read, decoder: Arc::clone(&self.decoder) }));
         let info = InputInfo { name: self.name.clone(), records, description: None };
@@ -127,10 +109,7 @@ impl Source for BlockSource {
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {
-        let mut blocks = self.blocks.0.lock();
-        while blocks.first < end.as_count() && blocks.queue.pop_front().is_some() {
-            blocks.first += 1;
-        }
+        self.blocks.remove_before(end.as_count());
         Ok(())
     }
 
@@ -138,7 +117,7 @@ impl Source for BlockSource {
         if self.started.swap(true, Ordering::SeqCst) {
             return Err(Error::internal(format!("{} was started twice", self.name)));
         }
-        self.blocks.0.lock().first = start.as_count();
+        self.blocks.begin(start.as_count());
         self.feeder.start()
     }
 

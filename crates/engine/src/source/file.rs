@@ -5,7 +5,7 @@
 //! stream where only new files count, whichever is later. So files must be moved into the directory, complete.
 //!
 //! Offsets count entries of the source's own log: one for the start of the stream, then one for each batch that found files.
-//! With a checkpoint that log is on disk, written before the batch is logged: a restart finds which files each batch had, and
+//! With a checkpoint that log is durable, written before the batch is logged: a restart finds which files each batch had, and
 //! reads none twice. The first batch after a restart covers the time that nobody looked: its ignore threshold is that of the last
 //! batch that is known to have looked, the last one that found files.
 
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
+use crate::checkpoint::CheckpointStorage;
 use crate::error::{Error, Result};
 use crate::lineage::Lineage;
 use crate::log::metadata_log::MetadataLog;
@@ -225,8 +226,8 @@ impl Source for FileSource {
         Ok(())
     }
 
-    fn set_checkpoint(&self, folder: &Path) -> Result<()> {
-        let (log, entries) = MetadataLog::<Found>::open(folder)?;
+    fn set_checkpoint(&self, storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<()> {
+        let (log, entries) = MetadataLog::<Found>::open(storage.as_ref(), folder)?;
         let mut state = self.state.lock();
         if let Some((number, last)) = entries.last() {
             state.next = number + 1;
@@ -242,6 +243,7 @@ impl Source for FileSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::local::LocalStorage;
 
     fn source(directory: &Path, new_files_only: bool) -> FileSource {
         FileSource::new(FileSettings {
@@ -294,7 +296,8 @@ mod tests {
 
     fn started(directory: &Path, checkpoint: &Path, start: u64, now: i64) -> FileSource {
         let source = source(directory, true);
-        source.set_checkpoint(checkpoint).unwrap();
+        let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open(checkpoint).unwrap());
+        source.set_checkpoint(&storage, "files").unwrap();
         source.start(&Offset::count(start), Time::from_millis(now)).unwrap();
         source
     }
