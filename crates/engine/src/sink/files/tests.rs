@@ -187,7 +187,7 @@ fn what_an_unfinished_run_left_is_removed_when_nobody_can_need_it() -> Result<()
     let sink = FileSink::new(folder.path(), FileFormat::Json).compaction(None);
     write(&sink, 4)?;
     let there = |name: &&str| folder.path().join(name).exists();
-    assert!(!left.iter().any(|name| there(name)) && kept.iter().all(|name| there(name)));
+    assert!(!left.iter().any(there) && kept.iter().all(there));
     write(&sink, 1)?;
     write(&sink, 3)?;
     drop(sink);
