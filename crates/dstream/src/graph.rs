@@ -11,11 +11,13 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
 use tidemill_engine::planner::{BatchPlanner, Job, JobSet};
 use tidemill_engine::source::Source;
+use tidemill_engine::state::StateStore;
 use tidemill_engine::time::Time;
 
 use crate::context::SparkContext;
 use crate::dataset::{Dataset, failed};
 use crate::node::{Compute, Planning, StreamNode};
+use crate::op::state::StateCore;
 
 /// What happens with a data set of an output operation.
 pub type OutputBody = Arc<dyn Fn(Dataset, Time) -> Result<()> + Send + Sync>;
@@ -60,6 +62,8 @@ pub struct DStreamGraph {
     zero: Mutex<Option<Time>>,
     learned: Mutex<Learned>,
     claimed: Mutex<BTreeSet<String>>,
+    /// The nodes that bring states forward, parents first: of the outputs, once the graph is complete.
+    stateful: Mutex<Vec<Arc<StreamNode>>>,
     fault: Mutex<Option<Error>>,
     unpersist: bool,
 }
@@ -78,6 +82,7 @@ impl DStreamGraph {
             zero: Mutex::default(),
             learned: Mutex::default(),
             claimed: Mutex::default(),
+            stateful: Mutex::default(),
             fault: Mutex::default(),
             unpersist,
         });
@@ -97,6 +102,11 @@ impl DStreamGraph {
         let node = StreamNode::new(self.next_node.fetch_add(1, Ordering::Relaxed), name, slide, parents, compute);
         self.nodes.lock().insert(node.id, Arc::clone(&node));
         node
+    }
+
+    /// The number that the next node will have.
+    pub fn next_node(&self) -> u32 {
+        self.next_node.load(Ordering::Relaxed)
     }
 
     /// Whether a node is one of this graph's.
@@ -209,12 +219,39 @@ impl DStreamGraph {
         Ok(())
     }
 
+    /// The stateful operators that output operations depend on, in the order of the graph.
+    pub fn states(&self) -> Vec<Arc<StateCore>> {
+        let mut nodes = BTreeMap::new();
+        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
+        nodes.values().filter_map(|node| node.state().cloned()).collect()
+    }
+
+    /// Ties the states to a store, by their names: those that the program gave, else what they do, with a number from the
+    /// second one on.
+    pub fn bind_states(&self, store: &Arc<dyn StateStore>) -> Result<()> {
+        let mut names = BTreeMap::new();
+        for core in self.states() {
+            let count = names.entry(core.kind).and_modify(|count| *count += 1).or_insert(1);
+            let default = if *count == 1 { core.kind.to_string() } else { format!("{}-{count}", core.kind) };
+            core.bind(&core.name().unwrap_or(default), None, Arc::clone(store));
+        }
+        Ok(())
+    }
+
+    /// Ties the states to those of `other`, a graph of the same program in this process.
+    pub fn share_states(&self, other: &DStreamGraph) {
+        self.states().iter().zip(other.states()).for_each(|(own, other)| own.share(&other));
+    }
+
     /// The graph is complete; batches come after `zero`.
     pub fn start(&self, zero: Time) {
         *self.zero.lock() = Some(zero);
         let remember = self.remember.lock().unwrap_or_default();
         self.outputs.lock().iter().for_each(|output| output.node.remember(remember));
         self.inputs.lock().iter().for_each(|input| input.node.remember(remember));
+        let mut nodes = BTreeMap::new();
+        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
+        *self.stateful.lock() = nodes.into_values().filter(|node| node.state().is_some()).collect();
         self.sc.functions().seal();
     }
 
@@ -224,8 +261,8 @@ impl DStreamGraph {
     }
 
     fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
-        let (inputs, lost) = (Mutex::default(), AtomicBool::new(false));
-        Planning { sc: &self.sc, zero: batch.zero, batch, inputs, lost, past: false, stand_in: None }
+        let (inputs, state, lost) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Planning { sc: &self.sc, zero: batch.zero, batch, inputs, state, lost, past: false, stand_in: None }
     }
 
     /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
@@ -274,7 +311,12 @@ impl BatchPlanner for DStreamGraph {
         if planning.lost.load(Ordering::Relaxed) {
             // Run without its data, the batch would replace what it wrote before by nothing.
             tracing::error!(time = %batch.time, "the outputs of a batch are left out: data of it was lost in a restart");
-            return Ok(JobSet { jobs: Vec::new(), inputs: planning.inputs.into_inner() });
+            return Ok(JobSet { inputs: planning.inputs.into_inner(), ..JobSet::default() });
+        }
+        // States move with every batch, whether or not an output operation looks at them this time.
+        for node in self.stateful.lock().iter() {
+            let place = |error: Error| error.context(node.name);
+            node.get_or_compute(batch.time, &planning).map_err(place)?;
         }
         let outputs = self.outputs.lock().clone();
         let mut jobs = Vec::with_capacity(outputs.len());
@@ -288,7 +330,11 @@ impl BatchPlanner for DStreamGraph {
             let (name, description, time) = (output.name.to_string(), output.call_site.to_string(), batch.time);
             jobs.push(Job { output_op: id, name, description, run: Box::new(move || (output.body)(data, time)) });
         }
-        Ok(JobSet { jobs, inputs: planning.inputs.into_inner() })
+        Ok(JobSet { state: planning.state.into_inner(), jobs, inputs: planning.inputs.into_inner() })
+    }
+
+    fn has_state(&self) -> bool {
+        !self.stateful.lock().is_empty()
     }
 
     fn completed(&self, batch: &Batch) {

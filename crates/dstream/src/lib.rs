@@ -14,6 +14,8 @@ pub mod input;
 pub mod node;
 pub mod op;
 pub mod rdd;
+pub mod state_spec;
+pub mod stateful;
 pub mod stream;
 pub mod streaming_context;
 pub mod testing;

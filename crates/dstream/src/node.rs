@@ -9,11 +9,13 @@ use parking_lot::{Mutex, ReentrantMutex};
 use tidemill_engine::batch::{Batch, StreamId};
 use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::planner::StateStep;
 use tidemill_engine::source::{InputInfo, OffsetRange};
-use tidemill_engine::time::{Time, is_multiple, millis};
+use tidemill_engine::time::{Time, is_multiple};
 
 use crate::context::SparkContext;
 use crate::dataset::Dataset;
+use crate::op::state::StateCore;
 use crate::rdd::Rdd;
 
 /// What every kind of DStream must say: how it computes a batch. Slide duration and parents stand in its [`StreamNode`].
@@ -24,6 +26,11 @@ pub trait Compute: Send + Sync {
     /// How long its parents must keep their data sets, if it keeps its own for `own`.
     fn parent_remember(&self, own: Duration) -> Duration {
         own
+    }
+
+    /// The state that it brings forward, if it does.
+    fn state(&self) -> Option<&Arc<StateCore>> {
+        None
     }
 }
 
@@ -37,6 +44,8 @@ pub struct Planning<'a> {
     pub batch: &'a Batch,
     /// What the sources gave; filled on the way.
     pub inputs: Mutex<BTreeMap<StreamId, InputInfo>>,
+    /// What brings states forward; filled on the way.
+    pub state: Mutex<Vec<StateStep>>,
     /// Whether a source has lost data of the batch.
     pub lost: AtomicBool,
     /// Whether the batch is past, and only looked at.
@@ -124,6 +133,11 @@ impl StreamNode {
     pub fn inputs(&self, time: Time, planning: &Planning<'_>) -> Result<Result<Vec<Dataset>, Missing>> {
         let inputs = self.parents.iter().map(|parent| parent.get_or_compute(time, planning));
         Ok(inputs.collect::<Result<Option<Vec<_>>>>()?.ok_or(Missing))
+    }
+
+    /// The state that it brings forward, if it does.
+    pub fn state(&self) -> Option<&Arc<StateCore>> {
+        self.compute.state()
     }
 
     /// Computes it again without keeping it: to learn the functions that planning registers.
@@ -242,31 +256,3 @@ impl Compute for Unioned {
 
 /// A parent has no data set at a time.
 pub struct Missing;
-
-/// The data sets of the parent in the window that ends at a time, put together.
-pub struct Windowed {
-    /// The window.
-    pub window: Duration,
-    /// Puts them together.
-    pub union: Arc<dyn Fn(&[Dataset]) -> Result<Dataset> + Send + Sync>,
-}
-
-impl Compute for Windowed {
-    fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
-        let Some(parent) = node.parents.first() else { return Ok(None) };
-        let first = (time - self.window).max(planning.zero) + parent.slide;
-        let times = first.to(time, parent.slide);
-        let data = times.map(|time| parent.get_or_compute(time, planning)).collect::<Result<Vec<_>>>()?;
-        if planning.past && data.iter().any(Option::is_none) {
-            // Forgotten in part: what is left would look like the whole window.
-            return Ok(None);
-        }
-        let data: Vec<Dataset> = data.into_iter().flatten().collect();
-        debug_assert!(data.len() as i64 <= millis(self.window) / millis(parent.slide).max(1));
-        (self.union)(&data).map(Some)
-    }
-
-    fn parent_remember(&self, own: Duration) -> Duration {
-        own + self.window
-    }
-}

@@ -7,4 +7,5 @@ pub mod narrow;
 pub mod pair;
 pub mod partition;
 pub mod sink;
+pub mod state;
 pub mod text;

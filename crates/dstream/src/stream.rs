@@ -2,6 +2,7 @@
 
 mod output;
 mod pair;
+mod state;
 mod text;
 mod transform;
 mod window;
@@ -15,6 +16,7 @@ use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::time::Time;
 
+pub use state::MapWithStateDStream;
 pub use text::TextDStream;
 
 use crate::context::SparkContext;
@@ -65,7 +67,10 @@ impl<T: Data> DStream<T> {
             Ok(()) if name.is_empty() => {
                 self.ssc.graph().refuse(Error::usage(format!("the name of a stream ({}) is empty", self.node.name)));
             }
-            Ok(()) => self.node.set_name(name),
+            Ok(()) => {
+                self.node.set_name(name);
+                self.node.parents.iter().filter_map(|parent| parent.state()).for_each(|state| state.set_name(name));
+            }
             Err(error) => tracing::warn!(name, %error, "a stream is not named"),
         }
         self.clone()

@@ -14,7 +14,9 @@ use tidemill_engine::input::Input;
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
-use tidemill_engine::recovery::open_checkpoint;
+use tidemill_engine::recovery::{CheckpointLogs, Resume, open_checkpoint};
+use tidemill_engine::state::changelog::{ChangelogStore, SnapshotPolicy};
+use tidemill_engine::state::{MemoryStateStore, StateStore};
 use tidemill_engine::time::{Time, millis};
 use tidemill_engine::trigger::Trigger;
 use tidemill_engine::waiter::Waiter;
@@ -285,6 +287,7 @@ impl StreamingContext {
             logs.set_metadata(metadata)?;
         }
         check_keys(conf)?;
+        let state = self.open_states(checkpoint.as_ref())?;
         inner.graph.start(zero);
         let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {
@@ -295,6 +298,7 @@ impl StreamingContext {
             inputs,
             planner: Arc::clone(&inner.graph) as Arc<dyn tidemill_engine::planner::BatchPlanner>,
             checkpoint,
+            state,
             bus: Arc::clone(&inner.bus),
             waiter: Arc::clone(&inner.waiter),
             concurrent_jobs: conf.get_parsed("spark.streaming.concurrentJobs", 1usize)?,
@@ -304,6 +308,34 @@ impl StreamingContext {
                 10 * inner.batch_duration,
             )?,
         })
+    }
+
+    /// The store of all states, tied to the operators.
+    fn open_states(&self, checkpoint: Option<&(CheckpointLogs, Resume)>) -> Result<Arc<dyn StateStore>> {
+        let states = self.0.graph.states();
+        let store: Arc<dyn StateStore> = match checkpoint {
+            Some((logs, resume)) if !states.is_empty() || resume.state_entry.is_some() => {
+                let policy = SnapshotPolicy {
+                    deltas: self.0.sc.conf().get_parsed("spark.tidemill.state.snapshotDeltas", 500usize)?,
+                    ..SnapshotPolicy::default()
+                };
+                let storage = Arc::clone(&logs.storage);
+                Arc::new(ChangelogStore::open(storage, resume.committed, resume.state_entry, policy)?)
+            }
+            Some(_) => Arc::<MemoryStateStore>::default(),
+            None => match states.iter().find(|state| state.must_checkpoint) {
+                Some(state) => {
+                    return Err(Error::usage(format!(
+                        "requirement failed: {} at {}: The checkpoint directory has not been set. Please set it by \
+                         StreamingContext.checkpoint().",
+                        state.kind, state.call_site
+                    )));
+                }
+                None => Arc::<MemoryStateStore>::default(),
+            },
+        };
+        self.0.graph.bind_states(&store)?;
+        Ok(store)
     }
 
     fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {

@@ -96,6 +96,9 @@ impl TestContext {
             return Err(Error::usage("building the graph twice gave two different graphs: its plans can't travel"));
         }
         ssc.start()?;
+        if let Some(twin) = &twin {
+            twin.graph().share_states(ssc.graph());
+        }
         Ok(Self { ssc, clock, runner, _twin: twin })
     }
 
@@ -143,13 +146,14 @@ pub struct StreamTest<T, U> {
     batch: Duration,
     travel: bool,
     ordered: bool,
+    restarts: bool,
 }
 
 impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     /// A test of the stream that `build` makes of an input stream. Batches are one second apart.
     pub fn new(build: impl Fn(&StreamingContext, DStream<T>) -> Result<DStream<U>> + 'static) -> Self {
         let (build, batch) = (Box::new(build), Duration::from_secs(1));
-        Self { build, steps: Vec::new(), conf: test_conf(), batch, travel: true, ordered: false }
+        Self { build, steps: Vec::new(), conf: test_conf(), batch, travel: true, ordered: false, restarts: false }
     }
 
     /// Sets a key of the configuration.
@@ -197,6 +201,12 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     /// Stops the program and starts it anew, as a new process would; the clock goes on.
     pub fn restart(mut self) -> Self {
         self.steps.push(Step::Restart);
+        self
+    }
+
+    /// Stops the program and starts it anew after every batch.
+    pub fn restart_after_each_batch(mut self) -> Self {
+        self.restarts = true;
         self
     }
 
@@ -250,6 +260,10 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
                     context.stop()?;
                     (context, input, output) = self.start(&clock)?;
                 }
+            }
+            if self.restarts && matches!(step, Step::Check(_) | Step::Advance) && number + 1 < self.steps.len() {
+                context.stop()?;
+                (context, input, output) = self.start(&clock)?;
             }
         }
         let (_, stayed) = context.traveled();

@@ -108,6 +108,11 @@ impl BatchRun {
         state.left == 0
     }
 
+    /// What comes before the jobs has failed.
+    pub fn fail(&self) {
+        self.state.lock().failed = true;
+    }
+
     /// A job will not run; true if it was the last one.
     pub fn job_abandoned(&self) -> bool {
         let mut state = self.state.lock();

@@ -3,7 +3,7 @@
 //! 1. a batch is due: ask each source how far it goes;
 //! 2. log the batch, with its offsets, durably;
 //! 3. plan its jobs, and queue them;
-//! 4. run the jobs, in order;
+//! 4. bring states to their next version, then run the jobs, in order;
 //! 5. log, durably, that the batch is done; tell the sources.
 //!
 //! A restart runs again, with the offsets of 2, what was logged in 2 and not in 5.
@@ -11,55 +11,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{JoinHandle, ThreadId};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
-use crate::clock::{Clock, Waker};
+use crate::clock::Waker;
 use crate::error::{Error, Result};
 use crate::frontier::Frontier;
 use crate::function::{catch_panic, on_driver};
 use crate::input::Input;
-use crate::listener::{ListenerBus, StreamingEvent};
+use crate::listener::StreamingEvent;
 use crate::log::offset_log::LoggedBatch;
-use crate::planner::{BatchPlanner, Job};
+use crate::planner::{Job, StateStep};
 use crate::recovery::{Bound, CheckpointLogs, Resume};
+pub use crate::setup::Setup;
 use crate::source::{Offset, OffsetRange};
+use crate::state_turns::{StateTurns, inside};
 use crate::time::Time;
-use crate::trigger::Trigger;
-use crate::waiter::Waiter;
 
 /// Batches whose offsets are kept for a restart, and commits to hold against them.
 const KEPT_BATCHES: u64 = 1024;
-
-/// All that the loop works with.
-pub struct Setup {
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// When batches are due.
-    pub trigger: Trigger,
-    /// When the first new batch is due.
-    pub first: Time,
-    /// The time from which batches are counted.
-    pub zero: Time,
-    /// The input streams.
-    pub inputs: BTreeMap<StreamId, Input>,
-    /// Makes jobs of batches.
-    pub planner: Arc<dyn BatchPlanner>,
-    /// The checkpoint, if there is one, and where to resume.
-    pub checkpoint: Option<(CheckpointLogs, Resume)>,
-    /// Who hears of it.
-    pub bus: Arc<ListenerBus>,
-    /// Who waits for the end.
-    pub waiter: Arc<Waiter>,
-    /// Jobs that run at once; with more than one, jobs of several batches interleave.
-    pub concurrent_jobs: usize,
-    /// How long a graceful stop waits until all that was received is made into batches.
-    pub graceful_timeout: Duration,
-}
 
 /// A running stream of batches. Dropping it stops it.
 pub struct MicroBatchExecution {
@@ -86,6 +59,7 @@ struct Shared {
     progress: Mutex<Progress>,
     idle: Condvar,
     frontier: Mutex<Frontier>,
+    turns: StateTurns,
 }
 
 struct Progress {
@@ -100,8 +74,16 @@ struct Progress {
     over: bool,
 }
 
-/// A job, or the end of a batch that has none: it waits for its turn like others.
-type QueuedJob = (Arc<BatchRun>, Option<Job>);
+/// What waits for its turn.
+enum Work {
+    /// What comes before the jobs of a batch.
+    State(Vec<StateStep>),
+    Job(Job),
+    /// The end of a batch without jobs.
+    End,
+}
+
+type QueuedJob = (Arc<BatchRun>, Work);
 
 impl MicroBatchExecution {
     /// Starts the sources, runs again what a checkpoint holds unfinished, and begins with the next due batch.
@@ -125,7 +107,8 @@ impl MicroBatchExecution {
         let first = setup.first;
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
         let (waker, halted, frontier) = (Waker::default(), Waker::default(), Mutex::default());
-        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle: Condvar::new(), frontier });
+        let (idle, turns) = (Condvar::new(), StateTurns::new(Arc::clone(&setup.state), Arc::clone(&setup.planner)));
+        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle, frontier, turns });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
         let (sender, queue) = unbounded::<QueuedJob>();
@@ -267,6 +250,9 @@ impl Shared {
             Ok(jobs) => jobs,
             Err(error) => {
                 self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));
+                if self.setup.planner.has_state() {
+                    self.turns.not_planned(&batch);
+                }
                 self.setup.planner.completed(&batch);
                 return self.settle(&batch, false);
             }
@@ -275,25 +261,38 @@ impl Shared {
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
         self.setup.bus.post(StreamingEvent::BatchSubmitted(run.info()));
-        let none = jobs.jobs.is_empty().then_some(None);
-        for job in jobs.jobs.into_iter().map(Some).chain(none) {
+        self.turns.begin(run.batch.id);
+        let state = (!jobs.state.is_empty()).then_some(Work::State(jobs.state));
+        let end = jobs.jobs.is_empty().then_some(Work::End);
+        for work in state.into_iter().chain(jobs.jobs.into_iter().map(Work::Job)).chain(end) {
             // The receivers live as long as this loop runs.
-            let _ = queue.send((Arc::clone(&run), job));
+            let _ = queue.send((Arc::clone(&run), work));
         }
     }
 
     /// Step 4: a job thread.
     fn run_jobs(self: &Arc<Self>, queue: &Receiver<QueuedJob>) {
         // Ends when the generator has ended and the queue is empty.
-        for (run, job) in queue {
+        for (run, work) in queue {
             if self.halted.is_awake() {
-                self.abandon(&run);
+                self.abandon(&run, &work);
                 continue;
             }
             run.start(self.setup.clock.as_ref(), &self.setup.bus);
-            let Some(job) = job else {
-                self.complete(&run);
-                continue;
+            let job = match work {
+                Work::Job(job) => job,
+                Work::State(steps) => {
+                    if let Err(error) = catch_panic("a state", || self.turns.run(&run.batch, steps)) {
+                        tracing::error!(%error, "a state could not be brought to its next version");
+                        self.setup.waiter.fail(error.context(format!("the states of batch {}", run.batch.time)));
+                        run.fail();
+                    }
+                    continue;
+                }
+                Work::End => {
+                    self.complete(&run);
+                    continue;
+                }
             };
             let span = tracing::info_span!("batch", id = run.batch.id.0, time = %run.batch.time, job = job.name);
             let _inside = span.enter();
@@ -301,7 +300,7 @@ impl Shared {
             run.job_started(op, clock, &self.setup.bus);
             let place = format!("{} at {}, batch {}", job.name, job.description, run.batch.time);
             let stamp = BatchStamp { id: run.batch.id, time: run.batch.time };
-            let body = || stamp.during(|| on_driver(job.run));
+            let body = || inside(run.batch.id, || stamp.during(|| on_driver(job.run)));
             let result = catch_panic("the output operation", body);
             if let Err(error) = &result {
                 metrics::counter!("tidemill_failed_output_operations_total").increment(1);
@@ -326,15 +325,18 @@ impl Shared {
             metrics::histogram!(format!("tidemill_{name}_delay_seconds")).record(delay.unwrap_or_default());
         }
         self.setup.bus.post(StreamingEvent::BatchCompleted(info));
-        self.ended();
+        self.ended(run.batch.id);
     }
 
     /// Logs what is done, and tells the sources how far they may forget.
     fn settle(&self, batch: &Batch, succeeded: bool) {
         let failed =
             |error: Error| self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
-        let logged =
-            self.logs.as_ref().filter(|_| succeeded).map_or(Ok(()), |logs| logs.commits.lock().append(batch.id));
+        let commit = || {
+            let state = self.turns.commit(batch.id)?;
+            self.logs.as_ref().map_or(Ok(()), |logs| logs.commits.lock().append(batch.id, state))
+        };
+        let logged = if succeeded { commit() } else { Ok(()) };
         let done = succeeded && logged.map_err(failed).is_ok();
         // Held until the sources are told: jobs of several batches may end at once.
         let mut frontier = self.frontier.lock();
@@ -358,14 +360,15 @@ impl Shared {
     }
 
     /// A job that will not run; its batch stays uncommitted.
-    fn abandon(&self, run: &BatchRun) {
-        if run.job_abandoned() {
+    fn abandon(&self, run: &BatchRun, work: &Work) {
+        if !matches!(work, Work::State(_)) && run.job_abandoned() {
             self.setup.planner.completed(&run.batch);
-            self.ended();
+            self.ended(run.batch.id);
         }
     }
 
-    fn ended(&self) {
+    fn ended(&self, batch: BatchId) {
+        self.turns.end(batch);
         self.progress.lock().running -= 1;
         self.idle.notify_all();
     }

@@ -1,6 +1,7 @@
 //! The contract between the loop and whatever turns a batch into jobs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::batch::{Batch, StreamId};
 use crate::error::Result;
@@ -18,8 +19,21 @@ pub struct Job {
     pub run: Box<dyn FnOnce() -> Result<()> + Send>,
 }
 
+/// Brings one state to the version after the batch. Done once, running it again does nothing.
+pub struct StateStep {
+    /// What it does: `update_state_by_key`.
+    pub name: String,
+    /// Where the program defines it.
+    pub description: String,
+    /// Does it.
+    pub run: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+}
+
 /// All output operations of one batch.
+#[derive(Default)]
 pub struct JobSet {
+    /// What comes before the jobs, in order: one step after the other.
+    pub state: Vec<StateStep>,
     /// The jobs, in the order in which the program defines them.
     pub jobs: Vec<Job>,
     /// What each source gave to the batch.
@@ -29,7 +43,15 @@ pub struct JobSet {
 /// Turns batches into jobs. Pure: the same batch gives the same jobs, in this process and in the next.
 pub trait BatchPlanner: Send + Sync {
     /// The jobs of a batch.
+    ///
+    /// A planner with states has a step for every batch that changes one; a batch whose steps did not run is planned again
+    /// before later batches run theirs.
     fn plan(&self, batch: &Batch) -> Result<JobSet>;
+
+    /// Whether batches change states.
+    fn has_state(&self) -> bool {
+        false
+    }
 
     /// A batch is done: what is kept for it can go.
     fn completed(&self, _batch: &Batch) {}

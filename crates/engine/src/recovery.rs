@@ -12,7 +12,7 @@ use crate::checkpoint::local::{FolderLock, LocalStorage};
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::log::commit_log::CommitLog;
+use crate::log::commit_log::{Commit, CommitLog};
 use crate::log::offset_log::{LoggedBatch, OffsetLog};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
@@ -63,6 +63,10 @@ pub struct Resume {
     pub last_time: Option<Time>,
     /// The last batch that covers an input stream, and where it ends, by the stream's name.
     pub ends: BTreeMap<String, (BatchId, Offset)>,
+    /// The last batch that is done.
+    pub committed: Option<BatchId>,
+    /// The last entry of the state log when it was.
+    pub state_entry: Option<u64>,
 }
 
 /// Where to go on, in terms of the program's streams.
@@ -127,8 +131,10 @@ pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
 }
 
 /// What was planned, less what is done.
-fn resume(planned: Vec<LoggedBatch>, done: Vec<BatchId>) -> Resume {
-    let done: BTreeSet<BatchId> = done.into_iter().collect();
+fn resume(planned: Vec<LoggedBatch>, commits: Vec<Commit>) -> Resume {
+    let state_entry = commits.iter().filter_map(|commit| commit.state).max();
+    let done: BTreeSet<BatchId> = commits.iter().map(|commit| commit.batch).collect();
+    let committed = done.last().copied();
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
     let last_time = planned.last().map(|batch| batch.time);
     let mut ends = BTreeMap::new();
@@ -136,7 +142,7 @@ fn resume(planned: Vec<LoggedBatch>, done: Vec<BatchId>) -> Resume {
         ends.extend(batch.ranges.iter().map(|(stream, range)| (stream.clone(), (batch.id, range.end.clone()))));
     }
     let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
-    Resume { unfinished, next, last_time, ends }
+    Resume { unfinished, next, last_time, ends, committed, state_entry }
 }
 
 #[cfg(test)]
@@ -168,7 +174,7 @@ mod tests {
         ];
         for (planned, done, unfinished) in cases {
             let batches: Vec<LoggedBatch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
-            let resume = resume(batches, done.iter().map(|id| BatchId(*id)).collect());
+            let resume = resume(batches, done.iter().map(|id| Commit { batch: BatchId(*id), state: None }).collect());
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
             let end = resume.ends.get("a").map(|(batch, end)| (batch.0, end.as_count()));
@@ -188,7 +194,7 @@ mod tests {
         drop(logs);
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
         assert_eq!((resume.unfinished, logs.metadata()), (vec![batch(0, 0, 5)], written));
-        logs.commits.lock().append(BatchId(0)).unwrap();
+        logs.commits.lock().append(BatchId(0), None).unwrap();
         drop(logs);
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();

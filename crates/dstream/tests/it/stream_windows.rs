@@ -167,53 +167,27 @@ fn reduce_by_key_and_window_over_a_long_run() -> Result<()> {
 }
 
 #[test]
-fn the_parent_of_a_window_is_kept_encoded_and_the_window_is_not() -> Result<()> {
-    let context = TestContext::start(test_conf(), s(1), true, |ssc| {
-        let (_, n) = ssc.memory_stream::<i32>()?;
-        let windowed = n.window(s(3), s(1))?;
-        assert_eq!(n.node().storage(), StorageLevel::MEMORY_ONLY_SER);
-        assert_eq!(windowed.node().storage(), StorageLevel::NONE);
-        // A level that the program has chosen stays.
-        let (_, m) = ssc.memory_stream::<i32>()?;
-        m.persist(StorageLevel::MEMORY_AND_DISK)?.window(s(2), s(1))?.print()?;
-        assert_eq!(m.node().storage(), StorageLevel::MEMORY_AND_DISK);
-        windowed.print()
-    })?;
-    context.stop()
-}
-
-/// Runs `batches` batches of ten rows each and gives the stored bytes after each, and the batches that are still known.
-fn stored(unpersist: bool, batches: usize) -> Result<(Vec<usize>, usize)> {
+fn a_window_keeps_its_batches_and_nobody_else_does() -> Result<()> {
     let kept = parking_lot::Mutex::new(None);
-    let conf = test_conf().set("spark.streaming.unpersist", unpersist);
-    let context = TestContext::start(conf, s(1), false, |ssc| {
+    let context = TestContext::start(test_conf(), s(1), false, |ssc| {
         let (input, n) = ssc.memory_stream::<i32>()?;
-        n.window(s(3), s(1))?.foreach_rdd(|rdd| rdd.collect().map(drop))?;
+        let windowed = n.window(s(3), s(1))?;
+        assert_eq!((n.node().storage(), windowed.node().storage()), (StorageLevel::NONE, StorageLevel::NONE));
+        windowed.foreach_rdd(|rdd| rdd.collect().map(drop))?;
         *kept.lock() = Some((input, n));
         Ok(())
     })?;
     let (input, n) = kept.into_inner().unwrap();
-    let bytes = (0..batches).map(|_| {
+    for _ in 0..12 {
         input.add(0..10);
         context.run_batch();
-        context.ssc.spark_context().budget().used()
-    });
-    let bytes = bytes.collect();
+    }
+    let states = context.ssc.graph().states();
+    assert_eq!(states.iter().map(|state| state.cell.rows()).collect::<Vec<_>>(), [30]);
     let known = n.node().generated().iter().filter(|(_, data)| data.is_some()).count();
-    context.stop()?;
-    Ok((bytes, known))
-}
-
-#[test]
-fn batches_that_left_the_window_are_unpersisted() -> Result<()> {
-    let (bytes, known) = stored(true, 12)?;
-    assert!(bytes[0] > 0 && bytes[1] > bytes[0], "{bytes:?}");
-    // Three batches in the window, one that was, and the rest is gone.
-    assert_eq!(bytes[11], bytes[5], "{bytes:?}");
-    assert!(known <= 4, "{known}");
-    let (bytes, known) = stored(false, 12)?;
-    assert!(known <= 4 && bytes[0] > 0, "{bytes:?} {known}");
-    Ok(())
+    assert!(known <= 1, "{known}");
+    assert_eq!((input.held(), context.ssc.spark_context().budget().used()), (0, 0));
+    context.stop()
 }
 
 #[test]

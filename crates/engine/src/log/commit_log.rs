@@ -9,9 +9,13 @@ use crate::error::Result;
 
 /// A batch is done. Batches may end out of order where jobs of several run at once, so an entry names its batch and is
 /// itself numbered in the order of commits.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Commit {
-    batch: BatchId,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The batch.
+    pub batch: BatchId,
+    /// The last entry of the state log by then.
+    #[serde(default)]
+    pub state: Option<u64>,
 }
 
 /// The batches that are done.
@@ -22,15 +26,15 @@ pub struct CommitLog {
 
 impl CommitLog {
     /// Opens the log of a checkpoint, and gives what it holds.
-    pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Vec<BatchId>)> {
+    pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Vec<Commit>)> {
         let (log, entries) = MetadataLog::open(storage, "commits")?;
         let next = entries.last().map_or(0, |(number, _)| number + 1);
-        Ok((Self { log, next }, entries.into_iter().map(|(_, commit)| commit.batch).collect()))
+        Ok((Self { log, next }, entries.into_iter().map(|(_, commit)| commit).collect()))
     }
 
-    /// Logs that a batch is done; it is durable when this returns.
-    pub fn append(&mut self, batch: BatchId) -> Result<()> {
-        self.log.append(self.next, &Commit { batch })?;
+    /// Logs that a batch is done, and how far the state log has come; it is durable when this returns.
+    pub fn append(&mut self, batch: BatchId, state: Option<u64>) -> Result<()> {
+        self.log.append(self.next, &Commit { batch, state })?;
         self.next += 1;
         Ok(())
     }

@@ -1,0 +1,44 @@
+//! `Setup`: all that the loop works with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::StreamId;
+use crate::clock::Clock;
+use crate::input::Input;
+use crate::listener::ListenerBus;
+use crate::planner::BatchPlanner;
+use crate::recovery::{CheckpointLogs, Resume};
+use crate::state::StateStore;
+use crate::time::Time;
+use crate::trigger::Trigger;
+use crate::waiter::Waiter;
+
+/// All that the loop works with.
+pub struct Setup {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// When batches are due.
+    pub trigger: Trigger,
+    /// When the first new batch is due.
+    pub first: Time,
+    /// The time from which batches are counted.
+    pub zero: Time,
+    /// The input streams.
+    pub inputs: BTreeMap<StreamId, Input>,
+    /// Makes jobs of batches.
+    pub planner: Arc<dyn BatchPlanner>,
+    /// The checkpoint, if there is one, and where to resume.
+    pub checkpoint: Option<(CheckpointLogs, Resume)>,
+    /// What outlives a batch.
+    pub state: Arc<dyn StateStore>,
+    /// Who hears of it.
+    pub bus: Arc<ListenerBus>,
+    /// Who waits for the end.
+    pub waiter: Arc<Waiter>,
+    /// Jobs that run at once; with more than one, jobs of several batches interleave.
+    pub concurrent_jobs: usize,
+    /// How long a graceful stop waits until all that was received is made into batches.
+    pub graceful_timeout: Duration,
+}

@@ -1,0 +1,322 @@
+//! `ChangelogStore`: states under a checkpoint, as a log of changes and snapshots that are made of it in the background.
+//!
+//! `state/log` has an entry for every batch that changed anything, numbered by version, with the changes of all partitions of
+//! all operators: one durable write for each batch. Each entry names the one before it, and the commit log names the last
+//! one, so that a missing one is noticed. `state/snapshots` names the snapshots that must be there. A restart takes the newest
+//! snapshot and the changes after it; if that is damaged, an older one and more changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+
+use super::compaction::{self, SnapshotFiles};
+use super::entry::{decode_entry, encode_entry, from_ipc};
+use super::index::{Delta, Index, Way};
+use super::{Apply, StateId, StateStore, StateVersion};
+use crate::batch::BatchId;
+use crate::checkpoint::{AppendLog, CheckpointStorage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
+
+pub use super::index::SnapshotPolicy;
+
+/// The name of the state log.
+pub const STATE_LOG: &str = "state/log";
+
+/// The store.
+pub struct ChangelogStore {
+    shared: Arc<Shared>,
+    /// Partitions whose snapshot is due; closing it ends the background thread.
+    due: Option<Sender<StateId>>,
+    background: Option<JoinHandle<()>>,
+    policy: SnapshotPolicy,
+}
+
+pub(super) struct Shared {
+    pub(super) storage: Arc<dyn CheckpointStorage>,
+    pub(super) inner: Mutex<Inner>,
+    /// The store is closed: snapshots that are due stay so.
+    pub(super) closed: AtomicBool,
+}
+
+pub(super) struct Inner {
+    pub(super) log: Box<dyn AppendLog>,
+    pub(super) index: Index,
+    pub(super) snapshots: SnapshotFiles,
+    /// The last entry.
+    last: Option<u64>,
+    /// The last entry that the log has forgotten.
+    pub(super) purged: Option<u64>,
+    staged: BTreeMap<StateVersion, BTreeMap<StateId, Vec<RecordBatch>>>,
+    /// The version of the last batch that is known to be in the commit log: snapshots go as far as that.
+    pub(super) confirmed: StateVersion,
+    appended: StateVersion,
+    oldest: StateVersion,
+}
+
+impl ChangelogStore {
+    /// Opens the states of a checkpoint. `committed` is the last batch that is done: what lies behind it did not happen. `logged`
+    /// is the number of the last entry, as the commit log has it.
+    ///
+    /// # Errors
+    /// If an entry or a snapshot is missing or damaged, and no older one can stand in for it.
+    pub fn open(
+        storage: Arc<dyn CheckpointStorage>,
+        committed: Option<BatchId>,
+        logged: Option<u64>,
+        policy: SnapshotPolicy,
+    ) -> Result<Self> {
+        let reached = committed.map(StateVersion::after).unwrap_or_default();
+        let mut log = storage.open_log(STATE_LOG)?;
+        if log.numbers().last().is_some_and(|last| *last > reached.0) {
+            log.truncate_from(reached.0 + 1)?;
+        }
+        let numbers = log.numbers();
+        if let Some(logged) = logged.filter(|logged| numbers.last().is_none_or(|last| last < logged)) {
+            return Err(Error::data(format!(
+                "entry {logged} of the state log {} is missing, which the commit log names: restore the folder from a copy",
+                storage.place(STATE_LOG)
+            )));
+        }
+        let mut index = Index::default();
+        let snapshots = SnapshotFiles::open(&*storage, reached, &mut index)?;
+        let purged = read_log(log.as_ref(), &mut index)?;
+        let inner = Inner {
+            last: numbers.last().copied(),
+            log,
+            index,
+            snapshots,
+            purged,
+            staged: BTreeMap::new(),
+            confirmed: reached,
+            appended: reached,
+            oldest: StateVersion::default(),
+        };
+        let shared = Arc::new(Shared { storage, inner: Mutex::new(inner), closed: AtomicBool::new(false) });
+        let (due, queue) = channel();
+        let own = Arc::clone(&shared);
+        let background = std::thread::Builder::new()
+            .name("tidemill-snapshots".into())
+            .spawn(move || compaction::run(&own, &queue))
+            .map_err(|error| Error::retry("the thread that makes snapshots can't be started").with_source(error))?;
+        Ok(Self { shared, due: Some(due), background: Some(background), policy })
+    }
+
+    /// The partitions that have state at version `at`.
+    pub fn partitions(&self, at: StateVersion) -> Vec<StateId> {
+        let inner = self.shared.inner.lock();
+        inner.index.iter().filter(|(_, versions)| versions.latest(at).is_some()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The versions that can be restored of a partition: to which it was changed, or of which there is a snapshot.
+    pub fn versions(&self, id: &StateId) -> Vec<StateVersion> {
+        let inner = self.shared.inner.lock();
+        let Some(versions) = inner.index.get(id) else { return Vec::new() };
+        let all = versions.snapshots.iter().map(|s| s.version).chain(versions.deltas.iter().map(|d| d.version));
+        let mut all: Vec<_> = all.filter(|at| !versions.ways(*at, inner.purged).is_empty()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The bytes on disk of a partition: of its snapshots, and of its changes.
+    pub fn sizes(&self, id: &StateId) -> (u64, u64) {
+        let inner = self.shared.inner.lock();
+        inner.index.get(id).map_or((0, 0), |versions| {
+            let changes = versions.deltas.iter().map(|delta| delta.range.len() as u64).sum();
+            (versions.snapshots.iter().map(|snapshot| snapshot.bytes).sum(), changes)
+        })
+    }
+
+    /// Makes a snapshot of every partition that has changed since its last one, now.
+    pub fn snapshot_all(&self) -> Result<()> {
+        let ids: Vec<StateId> = self.shared.inner.lock().index.keys().cloned().collect();
+        ids.iter().try_for_each(|id| compaction::snapshot(&self.shared, id))
+    }
+}
+
+impl Drop for ChangelogStore {
+    fn drop(&mut self) {
+        // Whoever opens the checkpoint next must be alone with it.
+        self.shared.closed.store(true, Ordering::Relaxed);
+        self.due = None;
+        if let Some(background) = self.background.take() {
+            let _ = background.join();
+        }
+    }
+}
+
+/// Reads which entries hold what; gives the number of the last entry that was forgotten.
+fn read_log(log: &dyn AppendLog, index: &mut Index) -> Result<Option<u64>> {
+    let (mut before, mut purged) = (None, None);
+    for (n, number) in log.numbers().into_iter().enumerate() {
+        let place = log.place(number);
+        let entry = decode_entry(&log.read(number)?, &place)?;
+        if n == 0 {
+            purged = entry.prev;
+        } else if entry.prev != before {
+            let missing = entry.prev.map_or_else(|| "what it follows".to_string(), |prev| format!("entry {prev}"));
+            return Err(Error::data(format!(
+                "{missing} of the state log is missing before {place}: restore it from a copy"
+            )));
+        }
+        before = Some(number);
+        for (frame, range) in entry.frames {
+            let id = StateId { operator: frame.operator.into(), partition: frame.partition };
+            index.entry(id).or_default().deltas.push(Delta { version: StateVersion(number), range });
+        }
+    }
+    Ok(purged)
+}
+
+impl Shared {
+    /// The changes of one entry to one partition.
+    pub(super) fn changes(&self, delta: &Delta) -> Result<Vec<RecordBatch>> {
+        let (body, place) = {
+            let inner = self.inner.lock();
+            (inner.log.read(delta.version.0)?, inner.log.place(delta.version.0))
+        };
+        if delta.range.end > body.len() {
+            return Err(Error::data(format!("{place} is shorter than when it was opened")));
+        }
+        from_ipc(&body.slice(delta.range.clone()), &place)
+    }
+
+    /// The ways to a version of a partition, the shortest first.
+    pub(super) fn ways(&self, id: &StateId, at: StateVersion) -> Vec<Way> {
+        let inner = self.inner.lock();
+        inner.index.get(id).map(|versions| versions.ways(at, inner.purged)).unwrap_or_default()
+    }
+}
+
+impl StateStore for ChangelogStore {
+    fn latest(&self, id: &StateId, at: StateVersion) -> Option<StateVersion> {
+        let inner = self.shared.inner.lock();
+        let durable = inner.index.get(id).and_then(|versions| versions.latest(at));
+        let staged = inner.staged.range(..=at).rev().find(|(_, ids)| ids.contains_key(id)).map(|(version, _)| *version);
+        durable.max(staged)
+    }
+
+    fn restore(&self, id: &StateId, at: StateVersion, apply: &mut Apply<'_>) -> Result<()> {
+        let mut failed: Option<Error> = None;
+        let durable = self.shared.inner.lock().index.get(id).and_then(|versions| versions.latest(at)).is_some();
+        let mut base = None;
+        for way in self.shared.ways(id, at) {
+            // What can fail comes before anything is applied: another way begins from nothing.
+            match compaction::read_base(&*self.shared.storage, id, way.base) {
+                Ok(batches) => {
+                    base = Some((batches, way.deltas));
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Data => {
+                    tracing::warn!(%error, "a snapshot can't be used; trying an older one");
+                    failed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match base {
+            Some((batches, deltas)) => {
+                batches.iter().try_for_each(&mut *apply)?;
+                for delta in &deltas {
+                    self.shared.changes(delta)?.iter().try_for_each(&mut *apply)?;
+                }
+            }
+            None if durable => {
+                let gone =
+                    || Error::data(format!("the state of {id} at version {at} is gone: no snapshot leads there"));
+                return Err(failed.unwrap_or_else(gone));
+            }
+            None => {}
+        }
+        let staged: Vec<Vec<RecordBatch>> = {
+            let inner = self.shared.inner.lock();
+            inner.staged.range(..=at).filter_map(|(_, ids)| ids.get(id).cloned()).collect()
+        };
+        staged.iter().flatten().try_for_each(apply)
+    }
+
+    fn stage(&self, id: &StateId, version: StateVersion, changes: Vec<RecordBatch>) -> Result<()> {
+        let mut inner = self.shared.inner.lock();
+        // Of a batch that runs again though later ones are done: its changes stand in the log.
+        if inner.last.is_none_or(|last| version.0 > last) {
+            inner.staged.entry(version).or_default().insert(id.clone(), changes);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, batch: BatchId) -> Result<Option<u64>> {
+        let mut inner = self.shared.inner.lock();
+        let inner = &mut *inner;
+        let after = StateVersion::after(batch);
+        inner.confirmed = inner.confirmed.max(inner.appended.min(StateVersion::before(batch)));
+        let mut due = Vec::new();
+        while let Some(first) = inner.staged.first_entry().filter(|entry| *entry.key() <= after) {
+            let version = *first.key();
+            let changes = first.get().iter().map(|(id, batches)| (&*id.operator, id.partition, batches.as_slice()));
+            let body = encode_entry(inner.last, changes)?;
+            let entry = decode_entry(&body, "a new entry")?;
+            failpoint::hit("state-append");
+            inner.log.append(version.0, &body)?;
+            failpoint::hit("state-appended");
+            inner.last = Some(version.0);
+            first.remove();
+            for (frame, range) in entry.frames {
+                let id = StateId { operator: frame.operator.into(), partition: frame.partition };
+                let versions = inner.index.entry(id.clone()).or_default();
+                versions.deltas.push(Delta { version, range });
+                if !versions.queued && versions.is_due(self.policy) {
+                    versions.queued = true;
+                    due.push(id);
+                }
+            }
+        }
+        inner.appended = inner.appended.max(after);
+        if let Some(sender) = &self.due {
+            // The thread lives as long as the sender.
+            due.into_iter().for_each(|id| drop(sender.send(id)));
+        }
+        Ok(inner.last)
+    }
+
+    fn retain_from(&self, oldest: StateVersion) -> Result<()> {
+        let mut inner = self.shared.inner.lock();
+        let inner = &mut *inner;
+        inner.oldest = inner.oldest.max(oldest);
+        inner.purge()
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+impl Inner {
+    /// Has the log forget what no partition needs, a segment at a time.
+    fn purge(&mut self) -> Result<()> {
+        let oldest = self.oldest;
+        let needed = self.index.values().filter_map(|versions| versions.needed_from(oldest)).min();
+        let before = needed.unwrap_or(oldest).min(oldest);
+        self.log.purge_before(before.0)?;
+        let Some(first) = self.log.numbers().first().copied() else { return Ok(()) };
+        for versions in self.index.values_mut() {
+            let gone = versions.deltas.partition_point(|delta| delta.version.0 < first);
+            if let Some(last) = gone.checked_sub(1).map(|last| versions.deltas[last].version.0) {
+                self.purged = self.purged.max(Some(last));
+                versions.deltas.drain(..gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshots that nobody needs any more.
+    pub(super) fn retire_snapshots(&mut self, id: &StateId) -> Vec<super::index::Snapshot> {
+        let oldest = self.oldest;
+        self.index.get_mut(id).map(|versions| versions.retire_snapshots(oldest)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,119 @@
+//! State, batch after batch: a batch's states are brought to their next version when all earlier batches are over, and before its
+//! output operations.
+//!
+//! A step that fails is owed: it runs again before the steps of the next batch, which start from what it leaves. So is the
+//! whole batch, if it could not even be planned. As in Spark, where the next batch computes what the last one failed to.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::batch::{Batch, BatchId, BatchStamp};
+use crate::error::{Error, Result};
+use crate::function::on_driver;
+use crate::planner::{BatchPlanner, StateStep};
+use crate::state::StateStore;
+
+/// The order of state steps.
+pub struct StateTurns {
+    store: Arc<dyn StateStore>,
+    planner: Arc<dyn BatchPlanner>,
+    owed: Mutex<Vec<Owed>>,
+    /// Batches that are submitted and not over.
+    open: Mutex<BTreeSet<BatchId>>,
+    over: Condvar,
+}
+
+struct Owed {
+    batch: Batch,
+    /// `None`: it is still to be planned.
+    steps: Option<Vec<StateStep>>,
+}
+
+thread_local! {
+    /// The batches whose jobs run on this thread: one inside the other, where a job stops its own stream.
+    static INSIDE: RefCell<Vec<BatchId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `body` as part of a batch, for which state steps inside it don't wait.
+pub fn inside<R>(batch: BatchId, body: impl FnOnce() -> R) -> R {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            INSIDE.with_borrow_mut(|inside| inside.pop());
+        }
+    }
+    INSIDE.with_borrow_mut(|inside| inside.push(batch));
+    let _guard = Guard;
+    body()
+}
+
+impl StateTurns {
+    /// No batch yet.
+    pub fn new(store: Arc<dyn StateStore>, planner: Arc<dyn BatchPlanner>) -> Self {
+        Self { store, planner, owed: Mutex::default(), open: Mutex::default(), over: Condvar::new() }
+    }
+
+    /// A batch is submitted.
+    pub fn begin(&self, batch: BatchId) {
+        self.open.lock().insert(batch);
+    }
+
+    /// A batch is over, well or not.
+    pub fn end(&self, batch: BatchId) {
+        self.open.lock().remove(&batch);
+        self.over.notify_all();
+    }
+
+    /// A batch could not be planned: what it would have done to states is owed.
+    pub fn not_planned(&self, batch: &Batch) {
+        self.owed.lock().push(Owed { batch: batch.clone(), steps: None });
+    }
+
+    /// Brings all states to the version after `batch`, when it is its turn.
+    pub fn run(&self, batch: &Batch, steps: Vec<StateStep>) -> Result<()> {
+        self.wait_for_turn(batch.id);
+        let mut owed = self.owed.lock();
+        owed.push(Owed { batch: batch.clone(), steps: Some(steps) });
+        while let Some(first) = owed.first_mut() {
+            let time = first.batch.time;
+            let place = |error: Error| match time == batch.time {
+                true => error,
+                false => error.context(format!("the state is still that before the batch of {time}")),
+            };
+            first.run(self.planner.as_ref()).map_err(place)?;
+            owed.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Makes the states of a batch durable; gives the number of the last entry, for the commit log.
+    pub fn commit(&self, batch: BatchId) -> Result<Option<u64>> {
+        self.store.commit(batch)
+    }
+
+    fn wait_for_turn(&self, batch: BatchId) {
+        let mut open = self.open.lock();
+        while open.iter().any(|other| *other < batch && !INSIDE.with_borrow(|inside| inside.contains(other))) {
+            self.over.wait(&mut open);
+        }
+    }
+}
+
+impl Owed {
+    fn run(&mut self, planner: &dyn BatchPlanner) -> Result<()> {
+        let steps = match self.steps.take() {
+            Some(steps) => steps,
+            None => planner.plan(&self.batch)?.state,
+        };
+        // A step that was done before does nothing.
+        let steps = self.steps.insert(steps);
+        let stamp = BatchStamp { id: self.batch.id, time: self.batch.time };
+        steps.iter().try_for_each(|step| {
+            let context = |error: Error| error.context(format!("{} at {}", step.name, step.description));
+            stamp.during(|| on_driver(|| (step.run)())).map_err(context)
+        })
+    }
+}
