@@ -11,7 +11,6 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
 use tidemill_engine::planner::{BatchPlanner, Job, JobSet};
 use tidemill_engine::source::Source;
-use tidemill_engine::state::StateStore;
 use tidemill_engine::time::Time;
 
 use crate::context::SparkContext;
@@ -224,18 +223,6 @@ impl DStreamGraph {
         let mut nodes = BTreeMap::new();
         self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
         nodes.values().filter_map(|node| node.state().cloned()).collect()
-    }
-
-    /// Ties the states to a store, by their names: those that the program gave, else what they do, with a number from the
-    /// second one on.
-    pub fn bind_states(&self, store: &Arc<dyn StateStore>) -> Result<()> {
-        let mut names = BTreeMap::new();
-        for core in self.states() {
-            let count = names.entry(core.kind).and_modify(|count| *count += 1).or_insert(1);
-            let default = if *count == 1 { core.kind.to_string() } else { format!("{}-{count}", core.kind) };
-            core.bind(&core.name().unwrap_or(default), None, Arc::clone(store));
-        }
-        Ok(())
     }
 
     /// Ties the states to those of `other`, a graph of the same program in this process.

@@ -14,6 +14,7 @@ pub mod input;
 pub mod node;
 pub mod op;
 pub mod rdd;
+pub mod state_names;
 pub mod state_spec;
 pub mod stateful;
 pub mod stream;

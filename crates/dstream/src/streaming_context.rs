@@ -14,9 +14,7 @@ use tidemill_engine::input::Input;
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
 use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
 use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
-use tidemill_engine::recovery::{CheckpointLogs, Resume, open_checkpoint};
-use tidemill_engine::state::changelog::{ChangelogStore, SnapshotPolicy};
-use tidemill_engine::state::{MemoryStateStore, StateStore};
+use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::time::{Time, millis};
 use tidemill_engine::trigger::Trigger;
 use tidemill_engine::waiter::Waiter;
@@ -25,6 +23,7 @@ use crate::conf::{SparkConf, check_keys};
 use crate::context::SparkContext;
 use crate::graph::DStreamGraph;
 use crate::rdd::local;
+use crate::state_names::open_states;
 
 /// Where a streaming program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,7 +272,7 @@ impl StreamingContext {
         let resume = checkpoint.as_ref().map(|(_, resume)| resume);
         let now = clock.now();
         let first = trigger.first_after(resume.and_then(|resume| resume.last_time).map_or(now, |last| last.max(now)));
-        let mut zero = first - inner.batch_duration;
+        let (mut zero, mut saved) = (first - inner.batch_duration, None);
         if let Some((logs, resume)) = &checkpoint {
             let program = Program {
                 batch_interval: inner.batch_duration,
@@ -284,10 +283,10 @@ impl StreamingContext {
             };
             let metadata = CheckpointMetadata::for_program(logs.metadata(), &program)?;
             zero = metadata.zero;
-            logs.set_metadata(metadata)?;
+            saved = Some((logs, resume, metadata));
         }
         check_keys(conf)?;
-        let state = self.open_states(checkpoint.as_ref())?;
+        let state = open_states(conf, &inner.graph.states(), saved)?;
         inner.graph.start(zero);
         let graceful_timeout = "spark.streaming.gracefulStopTimeout";
         MicroBatchExecution::start(Setup {
@@ -308,34 +307,6 @@ impl StreamingContext {
                 10 * inner.batch_duration,
             )?,
         })
-    }
-
-    /// The store of all states, tied to the operators.
-    fn open_states(&self, checkpoint: Option<&(CheckpointLogs, Resume)>) -> Result<Arc<dyn StateStore>> {
-        let states = self.0.graph.states();
-        let store: Arc<dyn StateStore> = match checkpoint {
-            Some((logs, resume)) if !states.is_empty() || resume.state_entry.is_some() => {
-                let policy = SnapshotPolicy {
-                    deltas: self.0.sc.conf().get_parsed("spark.tidemill.state.snapshotDeltas", 500usize)?,
-                    ..SnapshotPolicy::default()
-                };
-                let storage = Arc::clone(&logs.storage);
-                Arc::new(ChangelogStore::open(storage, resume.committed, resume.state_entry, policy)?)
-            }
-            Some(_) => Arc::<MemoryStateStore>::default(),
-            None => match states.iter().find(|state| state.must_checkpoint) {
-                Some(state) => {
-                    return Err(Error::usage(format!(
-                        "requirement failed: {} at {}: The checkpoint directory has not been set. Please set it by \
-                         StreamingContext.checkpoint().",
-                        state.kind, state.call_site
-                    )));
-                }
-                None => Arc::<MemoryStateStore>::default(),
-            },
-        };
-        self.0.graph.bind_states(&store)?;
-        Ok(store)
     }
 
     fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {

@@ -52,6 +52,14 @@ pub fn partitions_of(keys: BinaryArray, partitions: usize) -> Result<Vec<usize>>
     Ok(hashes.into_iter().map(|hash| (hash % partitions.max(1) as u64) as usize).collect())
 }
 
+/// A number that tells this exchange's hash from any other: states that were placed by another one can't be gone on with.
+pub fn hash_fingerprint() -> u32 {
+    let probes = (0..64u32).map(|n| n.to_le_bytes().repeat(n as usize % 5));
+    let placed = partitions_of(BinaryArray::from_iter_values(probes), 1 << 20).unwrap_or_default();
+    let bytes: Vec<u8> = placed.into_iter().flat_map(|partition| (partition as u32).to_le_bytes()).collect();
+    crc32fast::hash(&bytes)
+}
+
 /// For each of `partitions` partitions, key bytes that the exchange sends there.
 pub fn routes(partitions: usize) -> Result<Arc<Vec<[u8; 4]>>> {
     static ROUTES: LazyLock<Mutex<HashMap<usize, Arc<Vec<[u8; 4]>>>>> = LazyLock::new(Mutex::default);

@@ -11,6 +11,7 @@ pub mod changelog;
 mod compaction;
 mod entry;
 mod index;
+pub mod shape;
 
 use std::collections::HashMap;
 use std::fmt;

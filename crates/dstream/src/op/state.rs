@@ -24,6 +24,7 @@ use tidemill_engine::operator::stage::StageOutput;
 use tidemill_engine::planner::StateStep;
 use tidemill_engine::state::StateStore;
 use tidemill_engine::state::cell::{HotState, StateCell};
+use tidemill_engine::state::shape::Shape;
 use tidemill_engine::time::Time;
 
 use crate::context::SparkContext;
@@ -43,7 +44,7 @@ pub struct StateCore {
     /// Whether it refuses to run without a checkpoint.
     pub must_checkpoint: bool,
     name: Mutex<Option<String>>,
-    types: Mutex<(&'static str, &'static str)>,
+    shapes: Mutex<Option<fn() -> (Shape, Shape)>>,
     asked: usize,
     settled: OnceLock<usize>,
 }
@@ -53,13 +54,19 @@ impl StateCore {
     #[track_caller]
     pub fn new(kind: &'static str, partitions: usize, must_checkpoint: bool) -> Arc<Self> {
         let (cell, call_site) = (Arc::default(), CallSite::here());
-        let (name, types, settled) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        Arc::new(Self { cell, kind, call_site, must_checkpoint, name, types, asked: partitions.max(1), settled })
+        let (name, shapes, settled) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Arc::new(Self { cell, kind, call_site, must_checkpoint, name, shapes, asked: partitions.max(1), settled })
     }
 
-    /// Says of what types its keys and states are.
-    pub fn describe<K, S>(&self) {
-        *self.types.lock() = (std::any::type_name::<K>(), std::any::type_name::<S>());
+    /// Says of what types the keys and values of its changelog are.
+    pub fn describe<K: Data, S: Data>(&self) {
+        *self.shapes.lock() = Some(|| (Shape::of::<K>(), Shape::of::<S>()));
+    }
+
+    /// What the keys and values of its changelog look like.
+    pub fn shapes(&self) -> (Shape, Shape) {
+        let shapes = *self.shapes.lock();
+        shapes.map_or_else(|| (Shape::of::<()>(), Shape::of::<()>()), |shapes| shapes())
     }
 
     /// The name that the program gave it.
@@ -77,9 +84,9 @@ impl StateCore {
         self.settled.get().copied().unwrap_or(self.asked)
     }
 
-    /// Ties it to its state: `partitions` is what the checkpoint has, if it has any.
-    pub fn bind(&self, operator: &str, partitions: Option<usize>, store: Arc<dyn StateStore>) {
-        let partitions = *self.settled.get_or_init(|| partitions.unwrap_or(self.asked));
+    /// Ties it to its state, which has this many partitions.
+    pub fn bind(&self, operator: &str, partitions: usize, store: Arc<dyn StateStore>) {
+        let partitions = *self.settled.get_or_init(|| partitions);
         self.cell.bind(operator, partitions, store);
     }
 

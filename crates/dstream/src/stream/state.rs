@@ -148,6 +148,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
     ) -> DStream<(K, S)> {
         let name = "update_state_by_key";
         let stateful = Stateful::new(self, name, partitioning, initial, true);
+        stateful.core.describe::<K, S>();
         let step = register::<()>(self.sc(), name, UpdateState::<K, V, S, U>::new(&stateful.core.cell, update));
         let views = stateful.with_step(step, true);
         views.view("state", |cell, partition, time, out| {
@@ -243,6 +244,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         must_checkpoint: bool,
     ) -> Views<K, V> {
         let stateful = Stateful::new(self, name, partitioning, initial, must_checkpoint);
+        stateful.core.describe::<K, (L::State, Time)>();
         let step = KeyedStep::<K, V, L>::new(&stateful.core.cell, &Arc::new(logic));
         let step = register::<()>(self.sc(), name, step);
         stateful.with_step(step, false)
@@ -279,7 +281,6 @@ impl<K: Key, V: Data, S: Data> Stateful<K, V, S> {
         let sc = parent.sc();
         let partitions = partitioning.placement(sc, &[]).partitions;
         let core = StateCore::new(name, partitions, must_checkpoint);
-        core.describe::<K, S>();
         let initial = initial.map(|rdd| (PairExchange::new(sc, partitioning.clone()), rdd));
         Self { parent: parent.clone(), core, exchange: PairExchange::new(sc, partitioning), initial }
     }

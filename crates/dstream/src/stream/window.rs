@@ -15,7 +15,7 @@ use super::{DStream, sum_to_one};
 use crate::dataset::{Placement, register};
 use crate::node::Planning;
 use crate::op::partition::{Key, PairExchange, Partitioning};
-use crate::op::state::inverse::{Inverse, InverseStep, WindowTotals};
+use crate::op::state::inverse::{Inverse, InverseStep, Row, WindowTotals};
 use crate::op::state::window::{WindowBatches, WindowStep};
 use crate::op::state::{StateCore, View, number_of, time_of};
 use crate::stateful::{StatefulNode, StepInput, ViewNode};
@@ -233,7 +233,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         let exchange = PairExchange::<K, V>::new(sc, partitioning);
         let placement = exchange.placement(&[]);
         let core = StateCore::new("reduce_by_key_and_window", placement.partitions, must_checkpoint);
-        core.describe::<K, V>();
+        core.describe::<Row<K>, V>();
         let filter = filter.map(|filter| Arc::new(filter) as Arc<dyn Fn(&(K, V)) -> bool + Send + Sync>);
         let inverse = Arc::new(Inverse { reduce, inverse: Arc::new(inverse), filter, window });
         let between = register::<()>(sc, core.kind, InverseStep::new(&core.cell, &inverse, false));

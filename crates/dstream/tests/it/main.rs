@@ -24,6 +24,7 @@ mod stream_output;
 mod stream_pairs;
 mod stream_slice;
 mod stream_state;
+mod stream_state_changes;
 mod stream_stateless;
 mod stream_transform;
 mod stream_travel;

@@ -138,7 +138,7 @@ fn checksum(json: &str) -> String {
 }
 
 /// Whether a list with commas between its names has this one, which may have commas itself.
-fn is_dropped(list: &str, name: &str) -> bool {
+pub fn is_dropped(list: &str, name: &str) -> bool {
     let bare = |text: &str| text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
     format!(",{},", bare(list)).contains(&format!(",{},", bare(name)))
 }

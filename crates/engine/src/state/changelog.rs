@@ -133,6 +133,17 @@ impl ChangelogStore {
         })
     }
 
+    /// Forgets the states of all operators but these.
+    pub fn keep_operators(&self, names: &std::collections::BTreeSet<&str>) -> Result<()> {
+        let mut inner = self.shared.inner.lock();
+        let inner = &mut *inner;
+        inner.index.retain(|id, _| names.contains(&*id.operator));
+        for file in inner.snapshots.keep_operators(names, &*self.shared.storage)? {
+            self.shared.storage.delete(&file)?;
+        }
+        Ok(())
+    }
+
     /// Makes a snapshot of every partition that has changed since its last one, now.
     pub fn snapshot_all(&self) -> Result<()> {
         let ids: Vec<StateId> = self.shared.inner.lock().index.keys().cloned().collect();

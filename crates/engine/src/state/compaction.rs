@@ -3,7 +3,7 @@
 //! A file is `TMSNAP1\n`, the length of its header (u32, little-endian), the header in postcard, rows as an Arrow IPC stream, and the
 //! CRC-32 of all that (u32, little-endian).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
@@ -64,6 +64,24 @@ impl SnapshotFiles {
             }
         }
         Ok(files)
+    }
+
+    /// Forgets the snapshots of all operators but these; gives the files that were.
+    pub fn keep_operators(&mut self, names: &BTreeSet<&str>, storage: &dyn CheckpointStorage) -> Result<Vec<String>> {
+        let (kept, gone) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| names.contains(name.as_str()));
+        self.0 = kept;
+        let gone: BTreeMap<String, BTreeMap<u32, Vec<Snapshot>>> = gone;
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(storage)?;
+        let files = gone.iter().flat_map(|(operator, partitions)| {
+            partitions.iter().flat_map(move |(partition, snapshots)| {
+                let id = StateId { operator: operator.as_str().into(), partition: *partition };
+                snapshots.iter().map(move |snapshot| file_name(&id, snapshot.version))
+            })
+        });
+        Ok(files.collect())
     }
 
     fn set(&mut self, id: &StateId, snapshots: &[Snapshot]) {

@@ -24,7 +24,7 @@ use crate::op::partition::Key;
 
 /// The keys of the changelog.
 #[derive(Clone, Serialize, Deserialize)]
-enum Row<K> {
+pub enum Row<K> {
     /// The total of a key.
     Total(K),
     /// The reduced pairs of a batch.

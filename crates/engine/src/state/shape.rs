@@ -1,0 +1,241 @@
+//! What the encoded keys and values of a state look like: so that another version of a program can tell whether they are its own, and
+//! people can read them without the program.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use serde_reflection::{ContainerFormat, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
+
+use crate::error::{Error, Result};
+
+/// Types within types, at most, of a value that is read.
+const MAX_DEPTH: usize = 128;
+
+/// A serde type: its name, and its form, if that can be found out without a value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The name that Rust has for it, which a program may change.
+    pub type_name: String,
+    form: Option<Form>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Form {
+    root: Format,
+    types: Registry,
+}
+
+impl Shape {
+    /// The shape of a type. Types that refuse the values that serde's tracer tries have a name only.
+    pub fn of<T: DeserializeOwned>() -> Self {
+        let mut tracer = Tracer::new(TracerConfig::default());
+        let root = tracer.trace_simple_type::<T>().map(|(format, _)| format).ok();
+        let form = root.zip(tracer.registry().ok()).map(|(root, types)| Form { root, types });
+        Self { type_name: std::any::type_name::<T>().to_string(), form }
+    }
+
+    /// Whether what was written as `self` can be read as `other`.
+    pub fn fits(&self, other: &Shape) -> bool {
+        match (&self.form, &other.form) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.type_name == other.type_name,
+        }
+    }
+
+    /// A value in a form for people; its bytes in hexadecimal where the shape is not known.
+    ///
+    /// # Errors
+    /// If the bytes are not of this shape.
+    pub fn show(&self, bytes: &[u8]) -> Result<Value> {
+        let Some(form) = &self.form else {
+            return Ok(Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
+        };
+        let mut reader = Reader { rest: bytes, types: &form.types };
+        let value = reader.value(&form.root, 0).filter(|_| reader.rest.is_empty());
+        value.ok_or_else(|| Error::data(format!("{} bytes are not a {}", bytes.len(), self.type_name)))
+    }
+}
+
+/// Reads postcard's encoding: <https://postcard.jamesmunns.com/wire-format>.
+struct Reader<'a> {
+    rest: &'a [u8],
+    types: &'a Registry,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn varint(&mut self) -> Option<u128> {
+        let mut value = 0;
+        for shift in (0..19).map(|n| n * 7) {
+            let byte = self.byte()?;
+            value |= u128::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<Value> {
+        let zigzag = self.varint()?;
+        let value = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
+        Some(i64::try_from(value).map_or_else(|_| json!(value.to_string()), |value| json!(value)))
+    }
+
+    fn unsigned(&mut self) -> Option<Value> {
+        let value = self.varint()?;
+        Some(u64::try_from(value).map_or_else(|_| json!(value.to_string()), |value| json!(value)))
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        self.varint()?.try_into().ok()
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = self.length()?;
+        String::from_utf8(self.take(length)?.to_vec()).ok()
+    }
+
+    fn float(value: f64) -> Value {
+        serde_json::Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
+    }
+
+    fn all<'f>(&mut self, formats: impl IntoIterator<Item = &'f Format>, depth: usize) -> Option<Value> {
+        formats.into_iter().map(|format| self.value(format, depth)).collect::<Option<Vec<_>>>().map(Value::Array)
+    }
+
+    fn fields(&mut self, fields: &[Named<Format>], depth: usize) -> Option<Value> {
+        let field = |field: &Named<Format>| Some((field.name.clone(), self.value(&field.value, depth)?));
+        fields.iter().map(field).collect::<Option<Map<_, _>>>().map(Value::Object)
+    }
+
+    fn value(&mut self, format: &Format, depth: usize) -> Option<Value> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        let depth = depth + 1;
+        Some(match format {
+            Format::Variable(_) => return None,
+            Format::Unit => Value::Null,
+            Format::Bool => json!(self.byte()? != 0),
+            Format::I8 => json!(self.byte()?.cast_signed()),
+            Format::U8 => json!(self.byte()?),
+            Format::I16 | Format::I32 | Format::I64 | Format::I128 => self.signed()?,
+            Format::U16 | Format::U32 | Format::U64 | Format::U128 => self.unsigned()?,
+            Format::F32 => Self::float(f32::from_le_bytes(self.take(4)?.try_into().ok()?).into()),
+            Format::F64 => Self::float(f64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            Format::Char | Format::Str => json!(self.text()?),
+            Format::Bytes => {
+                let length = self.length()?;
+                json!(self.take(length)?.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            }
+            Format::Option(inner) => match self.byte()? {
+                0 => Value::Null,
+                _ => self.value(inner, depth)?,
+            },
+            Format::Seq(inner) => {
+                let length = self.length()?;
+                // Each takes a byte at least, but for units.
+                if length > self.rest.len() && **inner != Format::Unit {
+                    return None;
+                }
+                self.all(std::iter::repeat_n(inner.as_ref(), length), depth)?
+            }
+            Format::Map { key, value } => {
+                let length = self.length()?;
+                let entry = |_| self.all([key.as_ref(), value.as_ref()], depth);
+                Value::Array((0..length).map(entry).collect::<Option<_>>()?)
+            }
+            Format::Tuple(formats) => self.all(formats, depth)?,
+            Format::TupleArray { content, size } => self.all(std::iter::repeat_n(content.as_ref(), *size), depth)?,
+            Format::TypeName(name) => {
+                let types = self.types;
+                self.container(types.get(name)?, depth)?
+            }
+        })
+    }
+
+    fn container(&mut self, format: &ContainerFormat, depth: usize) -> Option<Value> {
+        match format {
+            ContainerFormat::UnitStruct => Some(Value::Null),
+            ContainerFormat::NewTypeStruct(inner) => self.value(inner, depth),
+            ContainerFormat::TupleStruct(formats) => self.all(formats, depth),
+            ContainerFormat::Struct(fields) => self.fields(fields, depth),
+            ContainerFormat::Enum(variants) => {
+                let number = u32::try_from(self.varint()?).ok()?;
+                let Named { name, value } = variants.get(&number)?;
+                let content = match value {
+                    VariantFormat::Variable(_) => return None,
+                    VariantFormat::Unit => return Some(json!(name)),
+                    VariantFormat::NewType(inner) => self.value(inner, depth)?,
+                    VariantFormat::Tuple(formats) => self.all(formats, depth)?,
+                    VariantFormat::Struct(fields) => self.fields(fields, depth)?,
+                };
+                Some(json!({ name: content }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize)]
+    enum Kind {
+        Plain,
+        With(u8, String),
+        Named { at: i64 },
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Row {
+        kinds: Vec<Kind>,
+        map: BTreeMap<String, Option<f64>>,
+        big: u64,
+    }
+
+    #[test]
+    fn values_are_shown_as_they_were_encoded() {
+        let map = BTreeMap::from([("x".to_string(), Some(0.5)), ("y".to_string(), None)]);
+        let kinds = vec![Kind::Plain, Kind::With(7, "é".into()), Kind::Named { at: -300 }];
+        let row = (Row { kinds, map, big: u64::MAX }, true, [1u16, 2]);
+        let bytes = postcard::to_stdvec(&row).unwrap();
+        let shape = Shape::of::<(Row, bool, [u16; 2])>();
+        let expected = json!([
+            { "kinds": ["Plain", { "With": [7, "é"] }, { "Named": { "at": -300 } }], "map": [["x", 0.5], ["y", null]], "big": u64::MAX },
+            true,
+            [1, 2]
+        ]);
+        assert_eq!(shape.show(&bytes).unwrap(), expected);
+        for cut in 0..bytes.len() {
+            assert!(shape.show(&bytes[..cut]).is_err(), "{cut}");
+        }
+        let text = serde_json::to_string(&shape).unwrap();
+        assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), shape);
+    }
+
+    #[test]
+    fn shapes_fit_by_form_not_by_name() {
+        mod other {
+            #[derive(serde::Serialize, serde::Deserialize)]
+            pub struct Row {
+                pub kinds: Vec<super::Kind>,
+            }
+        }
+        assert!(Shape::of::<(u64, String)>().fits(&Shape::of::<(u64, String)>()));
+        assert!(!Shape::of::<(u64, String)>().fits(&Shape::of::<(i64, String)>()));
+        assert!(!Shape::of::<Row>().fits(&Shape::of::<other::Row>()));
+        assert!(Shape::of::<Vec<u8>>().fits(&Shape::of::<std::collections::VecDeque<u8>>()));
+    }
+}
