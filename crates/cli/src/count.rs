@@ -22,6 +22,14 @@ pub struct CountOptions {
     /// What is printed: text for people, or a JSON object for each batch.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// A setting, as in Spark: `spark.streaming.stopGracefullyOnShutdown=true`. May be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub conf: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
+    Ok((key.trim().to_string(), value.trim().to_string()))
 }
 
 /// Why the command ends.
@@ -40,7 +48,8 @@ pub fn run(
     hint: Option<String>,
     count: impl FnOnce(&StreamingContext) -> Result<DStream<(String, u64)>>,
 ) -> Result<()> {
-    let sc = SparkContext::new("local[*]", "tidemill")?;
+    let conf = SparkConf::new().set_master("local[*]").set_app_name("tidemill");
+    let sc = SparkContext::from_conf(options.conf.iter().fold(conf, |conf, (key, value)| conf.set(key, value)))?;
     let ssc = StreamingContext::new(&sc, Duration::from_millis(u64::from(options.batch_ms)))?;
     let counts = Counts::default();
     let collected = Arc::clone(&counts);
@@ -75,7 +84,10 @@ pub fn run(
             Err(_) => drop(ssc.await_termination_or_timeout(Duration::ZERO)?),
         }
     };
-    ssc.stop_with(true, false)?;
+    match ended {
+        End::Interrupted => ssc.stop_on_shutdown()?,
+        _ => ssc.stop_with(true, false)?,
+    }
     match ended {
         End::Enough | End::Interrupted => Ok(()),
         End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

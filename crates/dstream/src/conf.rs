@@ -167,6 +167,7 @@ const STREAMING_KEYS: &[&str] = &[
     "receiver.maxRate",
     "receiver.writeAheadLog.enable",
     "receiverRestartDelay",
+    "stopGracefullyOnShutdown",
     "stopSparkContextByDefault",
     "unpersist",
 ];
@@ -178,7 +179,13 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[(
 )];
 
 /// The keys of `spark.tidemill.*`.
-const TIDEMILL_KEYS: &[&str] = &["checkpoint.drop", "receiver.maxBufferedBytes"];
+const TIDEMILL_KEYS: &[&str] = &[
+    "checkpoint.drop",
+    "checkpoint.retainedBatches",
+    "receiver.maxBufferedBytes",
+    "recovery.maxMissedBatches",
+    "state.snapshotDeltas",
+];
 
 /// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///

@@ -182,8 +182,8 @@ impl DStreamGraph {
         self.fault.lock().get_or_insert(fault);
     }
 
-    /// Checks that the program is right, and that there is something to do.
-    pub fn validate(&self) -> Result<()> {
+    /// Checks that the program is right, and that there is something to do; `checkpoint` says whether it has a checkpoint folder.
+    pub fn validate(&self, checkpoint: bool) -> Result<()> {
         if let Some(fault) = self.fault.lock().clone() {
             return Err(fault);
         }
@@ -200,7 +200,15 @@ impl DStreamGraph {
         if self.outputs.lock().is_empty() {
             return Err(Error::usage("requirement failed: No output operations registered, so nothing to execute"));
         }
-        Ok(())
+        self.in_use().values().try_for_each(|node| node.validate(checkpoint))
+    }
+
+    /// The nodes of outputs and inputs, and all between.
+    fn in_use(&self) -> BTreeMap<u32, Arc<StreamNode>> {
+        let mut nodes = BTreeMap::new();
+        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
+        self.inputs.lock().iter().for_each(|input| input.node.walk(&mut nodes));
+        nodes
     }
 
     /// Takes a place to write to for one output operation.
@@ -220,9 +228,7 @@ impl DStreamGraph {
 
     /// The stateful operators that output operations depend on, in the order of the graph.
     pub fn states(&self) -> Vec<Arc<StateCore>> {
-        let mut nodes = BTreeMap::new();
-        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
-        nodes.values().filter_map(|node| node.state().cloned()).collect()
+        self.in_use().values().filter_map(|node| node.state().cloned()).collect()
     }
 
     /// Ties the states to those of `other`, a graph of the same program in this process.
@@ -236,9 +242,7 @@ impl DStreamGraph {
         let remember = self.remember.lock().unwrap_or_default();
         self.outputs.lock().iter().for_each(|output| output.node.remember(remember));
         self.inputs.lock().iter().for_each(|input| input.node.remember(remember));
-        let mut nodes = BTreeMap::new();
-        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
-        *self.stateful.lock() = nodes.into_values().filter(|node| node.state().is_some()).collect();
+        *self.stateful.lock() = self.in_use().into_values().filter(|node| node.state().is_some()).collect();
         self.sc.functions().seal();
     }
 
@@ -325,9 +329,6 @@ impl BatchPlanner for DStreamGraph {
     }
 
     fn completed(&self, batch: &Batch) {
-        let mut nodes = BTreeMap::new();
-        self.outputs.lock().iter().for_each(|output| output.node.walk(&mut nodes));
-        self.inputs.lock().iter().for_each(|input| input.node.walk(&mut nodes));
-        nodes.values().for_each(|node| node.forget(batch.time, self.unpersist));
+        self.in_use().values().for_each(|node| node.forget(batch.time, self.unpersist));
     }
 }

@@ -11,7 +11,7 @@ use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::planner::StateStep;
 use tidemill_engine::source::{InputInfo, OffsetRange};
-use tidemill_engine::time::{Time, is_multiple};
+use tidemill_engine::time::{Time, is_multiple, millis, pretty};
 
 use crate::context::SparkContext;
 use crate::dataset::Dataset;
@@ -81,6 +81,7 @@ pub struct StreamNode {
 struct Settings {
     /// What the program calls it.
     user_name: Option<String>,
+    checkpoint_interval: Option<Duration>,
     storage: StorageLevel,
     remember: Duration,
     /// The data sets, by number, that this node persisted: those that the user did are the user's to forget.
@@ -154,7 +155,9 @@ impl StreamNode {
     pub fn remember(&self, duration: Duration) {
         let own = {
             let mut settings = self.settings.lock();
-            settings.remember = settings.remember.max(duration).max(self.slide);
+            // As in Spark, but only where the program asked for it: what a restart needs is not kept as data sets here.
+            let checkpoint = 2 * settings.checkpoint_interval.unwrap_or_default();
+            settings.remember = settings.remember.max(duration).max(self.slide).max(checkpoint);
             settings.remember
         };
         for parent in &self.parents {
@@ -175,6 +178,47 @@ impl StreamNode {
     /// Has the program call it `name`. No two nodes of a graph have the same name: the start sees to that.
     pub fn set_name(&self, name: impl Into<String>) {
         self.settings.lock().user_name = Some(name.into());
+    }
+
+    /// How often what it needs for a restart is written, if it is: as the program says, else, for one that must have an interval, the least
+    /// multiple of its slide duration that is 10 s or more.
+    pub fn checkpoint_interval(&self) -> Option<Duration> {
+        let default = || {
+            let slides = 10_000u64.div_ceil(millis(self.slide).max(1).unsigned_abs());
+            self.must_checkpoint().then(|| self.slide * u32::try_from(slides).unwrap_or(u32::MAX))
+        };
+        self.settings.lock().checkpoint_interval.or_else(default)
+    }
+
+    /// Sets how often what it needs for a restart is written.
+    pub fn set_checkpoint_interval(&self, interval: Duration) {
+        self.settings.lock().checkpoint_interval = Some(interval);
+    }
+
+    /// Whether it keeps state without which it can't run.
+    pub fn must_checkpoint(&self) -> bool {
+        self.state().is_some_and(|state| state.must_checkpoint)
+    }
+
+    /// Checks what the program says of its checkpoints, `folder` being whether it has a place for them.
+    ///
+    /// # Errors
+    /// As in Spark, and in its words.
+    pub fn validate(&self, folder: bool) -> Result<()> {
+        let Some(interval) = self.checkpoint_interval() else { return Ok(()) };
+        let place = self.state().map(|state| format!("{} at {}: ", state.kind, state.call_site)).unwrap_or_default();
+        let (name, slide, of) = (self.name, pretty(self.slide), pretty(interval));
+        let interval_of = format!("The checkpoint interval for {name} has been set to {of} which");
+        let fault = if !folder {
+            "The checkpoint directory has not been set. Please set it by StreamingContext.checkpoint().".to_string()
+        } else if interval < self.slide {
+            format!("{interval_of} is lower than its slide time ({slide}). Please set it to at least {slide}.")
+        } else if !is_multiple(interval, self.slide) {
+            format!("{interval_of} not a multiple of its slide time ({slide}). Please set it to a multiple of {slide}.")
+        } else {
+            return Ok(());
+        };
+        Err(Error::usage(format!("requirement failed: {place}{fault}")))
     }
 
     /// Where the partitions of its data sets are kept.

@@ -217,6 +217,26 @@ impl<T: Data> DStream<T> {
         Ok(self.clone())
     }
 
+    /// Has what this stream needs for a restart written every `interval`, and its RDDs kept in memory. It matters to streams that keep
+    /// state; others need nothing but their input.
+    ///
+    /// # Errors
+    /// After the start. The start refuses an interval that is not a multiple of the slide duration.
+    pub fn checkpoint(&self, interval: Duration) -> Result<DStream<T>> {
+        if self.ssc.state() != StreamingContextState::Initialized {
+            return Err(Error::usage(
+                "Cannot change checkpoint interval of a DStream after streaming context has started",
+            ));
+        }
+        if self.node.storage() == StorageLevel::NONE {
+            self.node.set_storage(StorageLevel::MEMORY_ONLY_SER);
+        }
+        self.node.set_checkpoint_interval(interval);
+        let states = self.node.parents.iter().filter(|parent| parent.state().is_some());
+        states.for_each(|state| state.set_checkpoint_interval(interval));
+        Ok(self.clone())
+    }
+
     /// The RDDs of the batches from `from` to `to`, both inclusive, which are rounded down to batch times.
     ///
     /// # Errors

@@ -1,29 +1,25 @@
 //! `StreamingContext`: the life cycle of a streaming program.
 
-use std::collections::BTreeMap;
+mod creation;
+mod start;
+
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidemill_engine::checkpoint::metadata::{CheckpointMetadata, Program};
 use tidemill_engine::clock::{Clock, SystemClock};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, forbid_in_task};
-use tidemill_engine::input::Input;
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
-use tidemill_engine::micro_batch::{MicroBatchExecution, Setup};
-use tidemill_engine::rate::{PidRateEstimator, RateEstimator};
-use tidemill_engine::recovery::open_checkpoint;
+use tidemill_engine::micro_batch::MicroBatchExecution;
 use tidemill_engine::time::{Time, millis};
-use tidemill_engine::trigger::Trigger;
 use tidemill_engine::waiter::Waiter;
 
-use crate::conf::{SparkConf, check_keys};
+use crate::conf::SparkConf;
 use crate::context::SparkContext;
 use crate::graph::DStreamGraph;
 use crate::rdd::local;
-use crate::state_names::open_states;
 
 /// Where a streaming program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,29 +85,6 @@ impl StreamingContext {
     /// A context with a [`SparkContext`] of its own.
     pub fn from_conf(conf: SparkConf, batch_duration: Duration) -> Result<Self> {
         Self::new(&SparkContext::from_conf(conf)?, batch_duration)
-    }
-
-    /// The active context of this process, if there is one.
-    pub fn get_active() -> Option<StreamingContext> {
-        let inner = ACTIVE.lock().as_ref()?.0.upgrade()?;
-        let active = *inner.state.lock() == StreamingContextState::Active;
-        active.then_some(Self(inner))
-    }
-
-    /// The active context of this process, or what `create` makes.
-    pub fn get_active_or_create(create: impl FnOnce() -> Result<StreamingContext>) -> Result<StreamingContext> {
-        Self::get_active().map_or_else(create, Ok)
-    }
-
-    /// What `create` makes, with `folder` as its checkpoint folder: a restart goes on where the last run ended. As closures
-    /// stay with their program, `create` builds the graph each time.
-    pub fn get_or_create(
-        folder: impl Into<PathBuf>,
-        create: impl FnOnce() -> Result<StreamingContext>,
-    ) -> Result<StreamingContext> {
-        let context = create()?;
-        context.checkpoint(folder)?;
-        Ok(context)
     }
 
     /// The context for RDDs.
@@ -246,87 +219,6 @@ impl StreamingContext {
         Ok(())
     }
 
-    fn begin(&self) -> Result<MicroBatchExecution> {
-        let (inner, conf) = (&self.0, self.0.sc.conf());
-        inner.sc.runner()?;
-        inner.graph.validate()?;
-        let clock = self.clock();
-        let trigger = Trigger::Interval(inner.batch_duration);
-        let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;
-        let mut names = inner.graph.input_names();
-        let mut inputs = BTreeMap::new();
-        for input in inner.graph.inputs() {
-            let estimator = self.rate_estimator()?.filter(|_| input.source.rate_limiter().is_some());
-            let name = names.remove(&input.stream).unwrap_or_default();
-            let replayable = input.source.is_replayable();
-            let (estimator, interval) = (estimator.map(Mutex::new), inner.batch_duration);
-            inputs.insert(input.stream, Input { name, source: input.source, estimator, interval });
-            if checkpoint.is_some() && !replayable {
-                tracing::warn!(
-                    stream = inputs[&input.stream].name,
-                    "this source can't be read again after a restart: what it gave to unfinished batches is lost"
-                );
-            }
-        }
-        // A restart goes on behind the last batch time, for each batch has a time of its own, and counts batches as before.
-        let resume = checkpoint.as_ref().map(|(_, resume)| resume);
-        let now = clock.now();
-        let first = trigger.first_after(resume.and_then(|resume| resume.last_time).map_or(now, |last| last.max(now)));
-        let (mut zero, mut saved) = (first - inner.batch_duration, None);
-        if let Some((logs, resume)) = &checkpoint {
-            let program = Program {
-                batch_interval: inner.batch_duration,
-                zero,
-                next: resume.next,
-                streams: inputs.values().map(|input| input.name.as_str()).collect(),
-                dropped: conf.get("spark.tidemill.checkpoint.drop").unwrap_or_default(),
-            };
-            let metadata = CheckpointMetadata::for_program(logs.metadata(), &program)?;
-            zero = metadata.zero;
-            saved = Some((logs, resume, metadata));
-        }
-        check_keys(conf)?;
-        let state = open_states(conf, &inner.graph.states(), saved)?;
-        inner.graph.start(zero);
-        let graceful_timeout = "spark.streaming.gracefulStopTimeout";
-        MicroBatchExecution::start(Setup {
-            clock,
-            trigger,
-            first,
-            zero,
-            inputs,
-            planner: Arc::clone(&inner.graph) as Arc<dyn tidemill_engine::planner::BatchPlanner>,
-            checkpoint,
-            state,
-            bus: Arc::clone(&inner.bus),
-            waiter: Arc::clone(&inner.waiter),
-            concurrent_jobs: conf.get_parsed("spark.streaming.concurrentJobs", 1usize)?,
-            graceful_timeout: conf.get_duration(
-                graceful_timeout,
-                Duration::from_millis(1),
-                10 * inner.batch_duration,
-            )?,
-        })
-    }
-
-    fn rate_estimator(&self) -> Result<Option<Box<dyn RateEstimator>>> {
-        let conf = self.0.sc.conf();
-        let key = |name: &str| format!("spark.streaming.backpressure.{name}");
-        if !conf.get_parsed(&key("enabled"), false)? {
-            return Ok(None);
-        }
-        match conf.get(&key("rateEstimator")).unwrap_or("pid") {
-            "pid" => Ok(Some(Box::new(PidRateEstimator::new(
-                self.0.batch_duration,
-                conf.get_parsed(&key("pid.proportional"), 1.0)?,
-                conf.get_parsed(&key("pid.integral"), 0.2)?,
-                conf.get_parsed(&key("pid.derived"), 0.0)?,
-                conf.get_parsed(&key("pid.minRate"), 100.0)?,
-            )?))),
-            other => Err(Error::usage(format!("Unknown rate estimator: {other}; there is pid"))),
-        }
-    }
-
     /// Waits until the stream has stopped.
     ///
     /// # Errors
@@ -356,6 +248,12 @@ impl StreamingContext {
     pub fn stop(&self) -> Result<()> {
         let stop_sc = self.0.sc.conf().get_parsed("spark.streaming.stopSparkContextByDefault", true)?;
         self.stop_with(stop_sc, false)
+    }
+
+    /// Stops stream and [`SparkContext`] as a program does that is told to end, by a signal or otherwise: gracefully, if
+    /// `spark.streaming.stopGracefullyOnShutdown` is true.
+    pub fn stop_on_shutdown(&self) -> Result<()> {
+        self.stop_with(true, self.0.sc.conf().get_parsed("spark.streaming.stopGracefullyOnShutdown", false)?)
     }
 
     /// Stops the stream; gracefully means that everything received is processed first, as far as it is made into batches

@@ -110,7 +110,11 @@ impl TestContext {
     /// Moves the clock to the next batch time and waits until that batch is over; its time.
     pub fn run_batch(&self) -> Time {
         let batch = self.ssc.batch_duration();
-        let time = Clock::now(&self.clock).floor(batch) + batch;
+        self.run_batch_at(Clock::now(&self.clock).floor(batch) + batch)
+    }
+
+    /// Waits until the batch of `time`, and all before it, are over; the clock moves there if it is not past it.
+    pub fn run_batch_at(&self, time: Time) -> Time {
         self.clock.advance_to(time);
         self.ssc.wait_for_batch(time);
         time
@@ -133,7 +137,7 @@ enum Step<T, U> {
     Add(Vec<T>),
     Check(Vec<U>),
     Advance,
-    Restart,
+    Restart(Duration),
 }
 
 type Build<T, U> = dyn Fn(&StreamingContext, DStream<T>) -> Result<DStream<U>>;
@@ -199,8 +203,14 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     }
 
     /// Stops the program and starts it anew, as a new process would; the clock goes on.
-    pub fn restart(mut self) -> Self {
-        self.steps.push(Step::Restart);
+    pub fn restart(self) -> Self {
+        self.restart_after(Duration::ZERO)
+    }
+
+    /// [`StreamTest::restart`] with a time between in which the program is down. The batches of that time are run at the start: the checks that
+    /// follow are theirs.
+    pub fn restart_after(mut self, down: Duration) -> Self {
+        self.steps.push(Step::Restart(down));
         self
     }
 
@@ -242,12 +252,13 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
     pub fn run(self) -> Result<()> {
         let clock = ManualClock::at(Time::from_millis(0));
         let (mut context, mut input, mut output) = self.start(&clock)?;
+        let mut time = Time::from_millis(0);
         for (number, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Add(rows) => input.add(rows.iter().cloned()),
-                Step::Advance => drop(context.run_batch()),
+                Step::Advance => time = context.run_batch_at(time + self.batch),
                 Step::Check(expected) => {
-                    let time = context.run_batch();
+                    time = context.run_batch_at(time + self.batch);
                     context.ssc.await_termination_or_timeout(Duration::ZERO)?;
                     let got = output.0.lock().remove(&time).unwrap_or_default();
                     if !self.same(&got, expected) {
@@ -256,8 +267,9 @@ impl<T: Data, U: Data + Debug + PartialEq> StreamTest<T, U> {
                         )));
                     }
                 }
-                Step::Restart => {
+                Step::Restart(down) => {
                     context.stop()?;
+                    clock.advance(*down);
                     (context, input, output) = self.start(&clock)?;
                 }
             }

@@ -1,4 +1,4 @@
-//! How far the sources may forget: everything before the first batch that is not over, or that a restart runs again.
+//! How far sources and logs may forget: everything before the first batch that is not over, or that a restart runs again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,8 +9,10 @@ use crate::source::Offset;
 #[derive(Default)]
 pub struct Frontier {
     open: VecDeque<(BatchId, Option<Over>)>,
-    /// A batch has failed: a restart reads from there on again.
-    held: bool,
+    /// The first batch that has failed: a restart reads from there on again.
+    held: Option<BatchId>,
+    /// The last batch that is over, as all before it are.
+    passed: Option<BatchId>,
 }
 
 struct Over {
@@ -41,17 +43,26 @@ impl Frontier {
         }
         let mut passed = Vec::new();
         while let Some((_, Some(_))) = self.open.front() {
-            if let Some((_, Some(over))) = self.open.pop_front() {
-                self.held |= !over.done;
-                passed.push(Passed { ends: over.ends, held: self.held });
+            if let Some((id, Some(over))) = self.open.pop_front() {
+                if !over.done {
+                    self.held.get_or_insert(id);
+                }
+                self.passed = Some(id);
+                passed.push(Passed { ends: over.ends, held: self.held.is_some() });
             }
         }
         passed
     }
 
-    /// Whether a restart will run a batch again that is over.
-    pub fn is_held(&self) -> bool {
-        self.held
+    /// The batch before which all are done, while one is under way.
+    pub fn first_not_done(&self) -> Option<BatchId> {
+        self.held.or(self.open.front().map(|(id, _)| *id))
+    }
+
+    /// The batch before which nothing is needed any more, if the last `retained` that are over stay.
+    pub fn forgettable(&self, retained: u64) -> BatchId {
+        let passed = self.passed.map_or(0, |passed| passed.0 + 1).saturating_sub(retained);
+        self.held.map_or(BatchId(passed), |held| held.min(BatchId(passed)))
     }
 }
 
@@ -72,13 +83,13 @@ mod tests {
         (0..5).for_each(|id| frontier.begin(BatchId(id)));
         let mut end = |id, done| {
             let passed = frontier.end(&batch(id), done);
-            passed.into_iter().map(|p| (p.ends[&StreamId(0)].as_count(), p.held)).collect::<Vec<_>>()
+            let passed: Vec<_> = passed.into_iter().map(|p| (p.ends[&StreamId(0)].as_count(), p.held)).collect();
+            (passed, frontier.first_not_done().map(|id| id.0), frontier.forgettable(0).0, frontier.forgettable(2).0)
         };
-        assert_eq!(end(1, true), []);
-        assert_eq!(end(0, true), [(1, false), (2, false)]);
-        assert_eq!(end(3, true), []);
-        assert_eq!(end(2, false), [(3, true), (4, true)]);
-        assert_eq!(end(4, true), [(5, true)]);
-        assert!(frontier.is_held());
+        assert_eq!(end(1, true), (vec![], Some(0), 0, 0));
+        assert_eq!(end(0, true), (vec![(1, false), (2, false)], Some(2), 2, 0));
+        assert_eq!(end(3, true), (vec![], Some(2), 2, 0));
+        assert_eq!(end(2, false), (vec![(3, true), (4, true)], Some(2), 2, 2));
+        assert_eq!(end(4, true), (vec![(5, true)], Some(2), 2, 2));
     }
 }

@@ -22,6 +22,7 @@ pub mod failpoint;
 mod frontier;
 pub mod function;
 pub mod input;
+mod ledger;
 pub mod lineage;
 pub mod listener;
 pub mod log;

@@ -19,11 +19,11 @@ use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::BatchRun;
 use crate::clock::Waker;
 use crate::error::{Error, Result};
-use crate::frontier::Frontier;
+use crate::failpoint;
 use crate::function::{catch_panic, on_driver};
 use crate::input::Input;
+use crate::ledger::Ledger;
 use crate::listener::StreamingEvent;
-use crate::log::offset_log::LoggedBatch;
 use crate::planner::{Job, StateStep};
 use crate::recovery::{Bound, CheckpointLogs, Resume};
 pub use crate::setup::Setup;
@@ -31,8 +31,8 @@ use crate::source::{Offset, OffsetRange};
 use crate::state_turns::{StateTurns, inside};
 use crate::time::Time;
 
-/// Batches whose offsets are kept for a restart, and commits to hold against them.
-const KEPT_BATCHES: u64 = 1024;
+/// Batches that wait to be run while those are made that were missed: there may be millions.
+const MISSED_AHEAD: usize = 16;
 
 /// A running stream of batches. Dropping it stops it.
 pub struct MicroBatchExecution {
@@ -51,14 +51,13 @@ struct Threads {
 
 struct Shared {
     setup: Setup,
-    logs: Option<CheckpointLogs>,
+    ledger: Ledger,
     /// Ends the wait for the next batch.
     waker: Waker,
     /// No job starts any more.
     halted: Waker,
     progress: Mutex<Progress>,
     idle: Condvar,
-    frontier: Mutex<Frontier>,
     turns: StateTurns,
 }
 
@@ -106,9 +105,9 @@ impl MicroBatchExecution {
         }
         let first = setup.first;
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
-        let (waker, halted, frontier) = (Waker::default(), Waker::default(), Mutex::default());
+        let (waker, halted, ledger) = (Waker::default(), Waker::default(), Ledger::new(logs, setup.retained_batches));
         let (idle, turns) = (Condvar::new(), StateTurns::new(Arc::clone(&setup.state), Arc::clone(&setup.planner)));
-        let shared = Arc::new(Shared { setup, logs, waker, halted, progress, idle, frontier, turns });
+        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle, turns });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
         let (sender, queue) = unbounded::<QueuedJob>();
@@ -149,6 +148,7 @@ impl MicroBatchExecution {
             shared.wait_for_pending_input();
         }
         shared.waker.wake();
+        shared.notify();
         // Called while a batch is planned, nothing can be waited for: all jobs come after that.
         if !generating {
             let _ = threads.generator.join();
@@ -195,8 +195,8 @@ impl Shared {
             tracing::info!(batch = batch.id.0, time = %batch.time, "running a batch again that was planned and not done");
             self.plan_and_submit(batch, queue);
         }
-        let mut due = first;
-        while self.setup.clock.wait_until(due, &self.waker) {
+        let (mut due, now) = (first, self.setup.clock.now());
+        while self.setup.clock.wait_until(due, &self.waker) && (due > now || self.wait_for_room()) {
             self.generate(due, queue);
             due = self.setup.trigger.next(due);
         }
@@ -217,6 +217,21 @@ impl Shared {
         self.idle.notify_all();
     }
 
+    /// Waits until few batches wait to be run; false if the stream stops.
+    fn wait_for_room(&self) -> bool {
+        let mut progress = self.progress.lock();
+        while progress.running >= MISSED_AHEAD && !self.waker.is_awake() {
+            self.idle.wait(&mut progress);
+        }
+        !self.waker.is_awake()
+    }
+
+    /// Has all who wait for progress look again.
+    fn notify(&self) {
+        drop(self.progress.lock());
+        self.idle.notify_all();
+    }
+
     /// Steps 1 and 2: offsets, logged.
     fn next_batch(&self, time: Time) -> Result<Batch> {
         let mut progress = self.progress.lock();
@@ -227,25 +242,16 @@ impl Shared {
             ranges.insert(*stream, OffsetRange { start, end });
         }
         let batch = Batch { id: progress.next, time, zero: self.setup.zero, ranges };
-        if let Some(logs) = &self.logs {
-            logs.offsets.lock().append(&self.logged(&batch))?;
-        }
+        self.ledger.planned(&batch, &self.setup)?;
         progress.next = BatchId(batch.id.0 + 1);
         progress.ends.extend(batch.ranges.iter().map(|(stream, range)| (*stream, range.end.clone())));
         Ok(batch)
     }
 
-    fn logged(&self, batch: &Batch) -> LoggedBatch {
-        let named = |(stream, range): (&StreamId, &OffsetRange)| {
-            self.setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
-        };
-        LoggedBatch { id: batch.id, time: batch.time, ranges: batch.ranges.iter().filter_map(named).collect() }
-    }
-
     /// Step 3: jobs, queued.
     fn plan_and_submit(self: &Arc<Self>, batch: Batch, queue: &Sender<QueuedJob>) {
         let time = batch.time;
-        self.frontier.lock().begin(batch.id);
+        self.ledger.begun(batch.id);
         let jobs = match catch_panic("planning", || self.setup.planner.plan(&batch)) {
             Ok(jobs) => jobs,
             Err(error) => {
@@ -257,6 +263,7 @@ impl Shared {
                 return self.settle(&batch, false);
             }
         };
+        failpoint::hit("batch-planned");
         let run = Arc::new(BatchRun::new(batch, &jobs, self.setup.clock.as_ref()));
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
@@ -328,34 +335,10 @@ impl Shared {
         self.ended(run.batch.id);
     }
 
-    /// Logs what is done, and tells the sources how far they may forget.
     fn settle(&self, batch: &Batch, succeeded: bool) {
-        let failed =
-            |error: Error| self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
-        let commit = || {
-            let state = self.turns.commit(batch.id)?;
-            self.logs.as_ref().map_or(Ok(()), |logs| logs.commits.lock().append(batch.id, state))
-        };
-        let logged = if succeeded { commit() } else { Ok(()) };
-        let done = succeeded && logged.map_err(failed).is_ok();
-        // Held until the sources are told: jobs of several batches may end at once.
-        let mut frontier = self.frontier.lock();
-        for passed in frontier.end(batch, done) {
-            for (stream, end) in &passed.ends {
-                let Some(Input { source, .. }) = self.setup.inputs.get(stream) else { continue };
-                // Without a checkpoint, or from a source that forgets, nothing is ever read again.
-                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
-                if !read_again && let Err(error) = source.commit(end) {
-                    failed(error);
-                }
-            }
-        }
-        if let Some(logs) = &self.logs
-            && !frontier.is_held()
-            && batch.id.0.is_multiple_of(KEPT_BATCHES)
-            && let Err(error) = logs.forget_before(BatchId(batch.id.0.saturating_sub(KEPT_BATCHES)), 4 * KEPT_BATCHES)
-        {
-            failed(error);
+        let state = succeeded.then(|| self.turns.commit(batch.id));
+        for error in self.ledger.over(batch, state, &self.setup) {
+            self.setup.waiter.fail(error.context(format!("committing the batch of {}", batch.time)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where a restart resumes: the offset log against the commit log, matched with the program by the names of its input streams.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use crate::checkpoint::local::{FolderLock, LocalStorage};
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::log::commit_log::{Commit, CommitLog};
+use crate::log::commit_log::{CommitLog, Done};
 use crate::log::offset_log::{LoggedBatch, OffsetLog};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
@@ -43,12 +43,6 @@ impl CheckpointLogs {
             *current = Some(metadata);
         }
         Ok(())
-    }
-
-    /// Forgets batches before `batch`, and all but the last `commits` commits, as far as that is cheap.
-    pub fn forget_before(&self, batch: BatchId, commits: u64) -> Result<()> {
-        self.offsets.lock().purge_before(batch)?;
-        self.commits.lock().keep_last(commits)
     }
 }
 
@@ -127,21 +121,40 @@ pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
         metadata: Mutex::new(metadata),
         _lock: lock,
     };
-    Ok((logs, resume(planned, done)))
+    Ok((logs, resume(planned, &done)))
+}
+
+/// Whether there is a checkpoint in a folder, which can be read.
+///
+/// # Errors
+/// If another process has it open, or a file is damaged.
+pub fn has_checkpoint(folder: &Path) -> Result<bool> {
+    // Opened as for a run: who only looked could take for damage what another driver is about to write.
+    Ok(folder.is_dir() && open_checkpoint(folder)?.0.metadata().is_some())
+}
+
+/// Moves a checkpoint folder to a name beside it that is free, and gives that.
+pub fn set_aside(folder: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::retry(format!("can't set {} aside", folder.display())).with_source(error);
+    let mut aside = folder.as_os_str().to_owned();
+    aside.push(".unreadable");
+    while Path::new(&aside).try_exists().map_err(failed)? {
+        aside.push("-");
+    }
+    std::fs::rename(folder, &aside).map_err(failed)?;
+    Ok(aside.into())
 }
 
 /// What was planned, less what is done.
-fn resume(planned: Vec<LoggedBatch>, commits: Vec<Commit>) -> Resume {
-    let state_entry = commits.iter().filter_map(|commit| commit.state).max();
-    let done: BTreeSet<BatchId> = commits.iter().map(|commit| commit.batch).collect();
-    let committed = done.last().copied();
+fn resume(planned: Vec<LoggedBatch>, done: &Done) -> Resume {
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
     let last_time = planned.last().map(|batch| batch.time);
     let mut ends = BTreeMap::new();
     for batch in &planned {
         ends.extend(batch.ranges.iter().map(|(stream, range)| (stream.clone(), (batch.id, range.end.clone()))));
     }
-    let unfinished = planned.into_iter().filter(|batch| !done.contains(&batch.id)).collect();
+    let (committed, state_entry) = (done.last(), done.state);
+    let unfinished = planned.into_iter().filter(|batch| !done.contains(batch.id)).collect();
     Resume { unfinished, next, last_time, ends, committed, state_entry }
 }
 
@@ -151,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::metadata::Program;
+    use crate::log::commit_log::Commit;
 
     fn batch(id: u64, start: u64, end: u64) -> LoggedBatch {
         let range = OffsetRange { start: Offset::count(start), end: Offset::count(end) };
@@ -165,16 +179,20 @@ mod tests {
 
     #[test]
     fn a_restart_runs_what_is_planned_and_not_done() {
-        let cases: [(&[u64], &[u64], &[u64]); 5] = [
-            (&[], &[], &[]),
-            (&[0], &[], &[0]),
-            (&[0, 1], &[0], &[1]),
-            (&[0, 1, 2], &[0, 2], &[1]),
-            (&[0, 1], &[0, 1], &[]),
+        let cases: [(&[u64], u64, &[u64], &[u64]); 7] = [
+            (&[], 0, &[], &[]),
+            (&[0], 0, &[], &[0]),
+            (&[0, 1], 0, &[0], &[1]),
+            (&[0, 1, 2], 0, &[0, 2], &[1]),
+            (&[0, 1], 0, &[0, 1], &[]),
+            // Commits of batches that are still in the offset log may be gone.
+            (&[0, 1, 2, 3], 2, &[2], &[3]),
+            (&[0, 1, 2, 3], 1, &[3], &[1, 2]),
         ];
-        for (planned, done, unfinished) in cases {
+        for (planned, before, done, unfinished) in cases {
             let batches: Vec<LoggedBatch> = planned.iter().map(|id| batch(*id, *id, id + 1)).collect();
-            let resume = resume(batches, done.iter().map(|id| Commit { batch: BatchId(*id), state: None }).collect());
+            let commit = |id: &u64| Commit { batch: BatchId(*id), before: BatchId(before), state: None };
+            let resume = resume(batches, &Done::of(done.iter().map(commit)));
             assert_eq!(resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>(), unfinished);
             assert_eq!(resume.next.0, planned.len() as u64);
             let end = resume.ends.get("a").map(|(batch, end)| (batch.0, end.as_count()));
@@ -194,7 +212,7 @@ mod tests {
         drop(logs);
         let (logs, resume) = open_checkpoint(folder.path()).unwrap();
         assert_eq!((resume.unfinished, logs.metadata()), (vec![batch(0, 0, 5)], written));
-        logs.commits.lock().append(BatchId(0), None).unwrap();
+        logs.commits.lock().append(Commit { batch: BatchId(0), before: BatchId(0), state: None }).unwrap();
         drop(logs);
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();

@@ -21,7 +21,7 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// When batches are due.
     pub trigger: Trigger,
-    /// When the first new batch is due.
+    /// When the first new batch is due: in the past, if batches were missed.
     pub first: Time,
     /// The time from which batches are counted.
     pub zero: Time,
@@ -31,6 +31,8 @@ pub struct Setup {
     pub planner: Arc<dyn BatchPlanner>,
     /// The checkpoint, if there is one, and where to resume.
     pub checkpoint: Option<(CheckpointLogs, Resume)>,
+    /// How many batches that are done stay in the checkpoint.
+    pub retained_batches: u64,
     /// What outlives a batch.
     pub state: Arc<dyn StateStore>,
     /// Who hears of it.

@@ -80,6 +80,22 @@ fn where_nobody_listens_it_says_what_to_do() {
     tidemill.interrupt();
 }
 
+#[test]
+fn an_interrupt_is_graceful_if_the_settings_say_so() {
+    let server = listen();
+    let port = server.local_addr().unwrap().port().to_string();
+    let (graceful, patience) =
+        ("spark.streaming.stopGracefullyOnShutdown=true", "spark.streaming.gracefulStopTimeout=100ms");
+    let arguments = ["wordcount", "--host", "127.0.0.1", "--port", &port, "--batch-ms", "3600000", "--format", "json"];
+    let tidemill = Tidemill::start(&[&arguments[..], &["--conf", graceful, "--conf", patience]].concat());
+    server.accept().unwrap().0.write_all(b"last words\n").unwrap();
+    tidemill.wait_for_stderr("Socket data stream had no more data");
+    tidemill.signal("INT");
+    assert_eq!(tidemill.counts_of(1), [("last".to_string(), 1), ("words".to_string(), 1)].into());
+    let refused = Tidemill::start(&["wordcount", "--port", "1", "--conf", "nothing"]);
+    refused.wait_for_stderr("it must be KEY=VALUE");
+}
+
 /// The most memory that a process has had, in bytes.
 #[cfg(target_os = "linux")]
 fn peak_memory(process: u32) -> u64 {

@@ -22,6 +22,7 @@ mod stream_life_cycle;
 mod stream_listener;
 mod stream_output;
 mod stream_pairs;
+mod stream_recovery;
 mod stream_slice;
 mod stream_state;
 mod stream_state_changes;

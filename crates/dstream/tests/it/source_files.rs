@@ -194,21 +194,22 @@ fn a_restart_reads_no_file_twice_and_loses_none() {
     let (folder, checkpoint) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (folder, checkpoint) = (folder.path(), checkpoint.path());
     put(folder, "old", -1);
-    // The first run finds nothing, and what comes while it is down for hours is new.
+    // The first run finds nothing, and what comes while it is down, longer than files are remembered, is new.
     assert_eq!(run(folder, checkpoint, 0, 2, false), [NOTHING; 0]);
     put(folder, "down-1", 2500);
-    put(folder, "down-2", 3_600_000);
-    assert_eq!(run(folder, checkpoint, 7_200_000, 1, false), [["down-1", "down-2"]]);
-    put(folder, "up", 7_201_500);
-    assert_eq!(run(folder, checkpoint, 7_201_000, 2, false), [["up"]]);
+    put(folder, "down-2", 100_000);
+    // Each belongs to the batch of its time.
+    assert_eq!(run(folder, checkpoint, 200_000, 1, false), [["down-1"], ["down-2"]]);
+    put(folder, "up", 201_500);
+    assert_eq!(run(folder, checkpoint, 201_000, 2, false), [["up"]]);
     // Nothing new: nothing read.
-    assert_eq!(run(folder, checkpoint, 7_203_000, 3, false), [NOTHING; 0]);
+    assert_eq!(run(folder, checkpoint, 203_000, 3, false), [NOTHING; 0]);
     // A batch that failed is run again with its files, and those that came meanwhile have a batch of their own.
-    put(folder, "again", 7_206_500);
-    run(folder, checkpoint, 7_206_000, 1, true);
-    put(folder, "meanwhile", 7_207_500);
-    assert_eq!(run(folder, checkpoint, 7_208_000, 2, false), [["again"], ["meanwhile"]]);
-    assert_eq!(run(folder, checkpoint, 7_210_000, 2, false), [NOTHING; 0]);
+    put(folder, "again", 206_500);
+    run(folder, checkpoint, 206_000, 1, true);
+    put(folder, "meanwhile", 207_500);
+    assert_eq!(run(folder, checkpoint, 208_000, 2, false), [["again"], ["meanwhile"]]);
+    assert_eq!(run(folder, checkpoint, 210_000, 2, false), [NOTHING; 0]);
 }
 
 #[test]

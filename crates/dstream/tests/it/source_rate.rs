@@ -37,7 +37,10 @@ fn numbers_come_at_their_rate_without_gap() {
 #[test]
 fn a_restart_goes_on_counting() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = [("spark.streaming.checkpoint.directory", folder.path().to_str().unwrap())];
+    let settings = [
+        ("spark.streaming.checkpoint.directory", folder.path().to_str().unwrap()),
+        ("spark.tidemill.recovery.maxMissedBatches", "0"),
+    ];
     let mut all = Vec::new();
     for run in 0..3 {
         let running = Running::start_at(run * 10_000, &settings, |ssc| ssc.rate_stream(2));

@@ -377,7 +377,11 @@ fn a_graceful_stop_loses_no_row_that_was_stored() {
 #[test]
 fn a_restart_goes_on_with_new_blocks_and_without_those_that_were_in_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = [("spark.streaming.checkpoint.directory", folder.path().to_str().unwrap())];
+    // A batch that was missed would be made at once, and have the new blocks or not.
+    let settings = [
+        ("spark.streaming.checkpoint.directory", folder.path().to_str().unwrap()),
+        ("spark.tidemill.recovery.maxMissedBatches", "0"),
+    ];
     let run = |at: i64, failing: i64, store: &dyn Fn(&Running<u64>, &ReceiverContext<u64>)| {
         let (sender, contexts) = channel();
         let running = Running::start_at(at, &settings, |ssc| {

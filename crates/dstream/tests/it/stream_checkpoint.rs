@@ -19,6 +19,7 @@ use tidemill_engine::checkpoint::metadata::{CheckpointMetadata, Program};
 use tidemill_engine::clock::ManualClock;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::lineage::Lineage;
+use tidemill_engine::log::commit_log::Commit;
 use tidemill_engine::log::offset_log::LoggedBatch;
 use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::source::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
@@ -127,7 +128,7 @@ fn a_batch_that_was_logged_and_never_planned_is_run() -> Result<()> {
     let program = Program { batch_interval: SECOND, zero, next, streams: vec!["rate 1 rows/s"], dropped: "" };
     logs.set_metadata(CheckpointMetadata::for_program(None, &program)?)?;
     [planned(0, 0, 5), planned(1, 5, 7), planned(2, 7, 9)].iter().try_for_each(|b| logs.offsets.lock().append(b))?;
-    logs.commits.lock().append(BatchId(1), None)?;
+    logs.commits.lock().append(Commit { batch: BatchId(1), before: BatchId(0), state: None })?;
     drop(logs);
     let rows = Rows::default();
     let context = TestContext::start(conf(folder.path()), SECOND, true, |ssc| {

@@ -427,6 +427,7 @@ fn one_context_is_active_at_a_time() -> Result<()> {
     let same = |a: &StreamingContext, b: &StreamingContext| Arc::ptr_eq(a.graph(), b.graph());
     assert!(same(&StreamingContext::get_active().unwrap(), &one));
     assert!(same(&StreamingContext::get_active_or_create(context)?, &one));
+    assert!(same(&StreamingContext::get_active_or_create_with("nowhere", false, context)?, &one));
     let said = message(two.start());
     let text =
         "Only one StreamingContext may be started in this process. Currently running StreamingContext was started at ";

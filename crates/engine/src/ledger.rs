@@ -1,0 +1,104 @@
+//! `Ledger`: what is durable of a batch, and how far logs and sources forget.
+
+use parking_lot::Mutex;
+
+use crate::batch::{Batch, BatchId, StreamId};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::frontier::Frontier;
+use crate::input::Input;
+use crate::log::commit_log::Commit;
+use crate::log::offset_log::LoggedBatch;
+use crate::recovery::CheckpointLogs;
+use crate::setup::Setup;
+use crate::source::OffsetRange;
+use crate::state::{StateStore, StateVersion};
+
+/// The books of the loop. Without a checkpoint nothing is durable, but sources are told all the same.
+pub struct Ledger {
+    logs: Option<CheckpointLogs>,
+    retained: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    frontier: Frontier,
+    /// Batches before this one were forgotten.
+    forgotten: BatchId,
+}
+
+impl Ledger {
+    /// Books in the logs of a checkpoint, which keep the last `retained` batches that are done.
+    pub fn new(logs: Option<CheckpointLogs>, retained: u64) -> Self {
+        Self { logs, retained: retained.max(1), state: Mutex::default() }
+    }
+
+    /// A batch is planned: durable when this returns.
+    pub fn planned(&self, batch: &Batch, setup: &Setup) -> Result<()> {
+        let Some(logs) = &self.logs else { return Ok(()) };
+        let named = |(stream, range): (&StreamId, &OffsetRange)| {
+            setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
+        };
+        let ranges = batch.ranges.iter().filter_map(named).collect();
+        failpoint::hit("offsets-planned");
+        logs.offsets.lock().append(&LoggedBatch { id: batch.id, time: batch.time, ranges })?;
+        failpoint::hit("offsets-logged");
+        Ok(())
+    }
+
+    /// The work on a batch begins; its number is higher than those before.
+    pub fn begun(&self, batch: BatchId) {
+        self.state.lock().frontier.begin(batch);
+    }
+
+    /// A batch is over, and well if `state` is what became of its states: says so durably, and tells sources and states how far
+    /// they may forget. Gives all that went wrong.
+    pub fn over(&self, batch: &Batch, state: Option<Result<Option<u64>>>, setup: &Setup) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let done = state.is_some_and(|state| {
+            let logged = state.and_then(|state| self.commit(batch.id, state));
+            logged.map_err(|error| errors.push(error)).is_ok()
+        });
+        // Held until the sources are told: jobs of several batches may end at once.
+        let mut state = self.state.lock();
+        for passed in state.frontier.end(batch, done) {
+            for (stream, end) in &passed.ends {
+                let Some(Input { source, .. }) = setup.inputs.get(stream) else { continue };
+                // Without a checkpoint, or from a source that forgets, nothing is ever read again.
+                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
+                if !read_again {
+                    errors.extend(source.commit(end).err());
+                }
+            }
+        }
+        failpoint::hit("sources-told");
+        errors.extend(self.forget(&mut state, setup.state.as_ref()).err());
+        errors
+    }
+
+    fn commit(&self, batch: BatchId, state: Option<u64>) -> Result<()> {
+        let Some(logs) = &self.logs else { return Ok(()) };
+        failpoint::hit("jobs-done");
+        let before = self.state.lock().frontier.first_not_done().unwrap_or(batch);
+        logs.commits.lock().append(Commit { batch, before, state })?;
+        failpoint::hit("commit-logged");
+        Ok(())
+    }
+
+    /// As many batches at once as are retained: for storage where every entry costs a request.
+    fn forget(&self, state: &mut State, states: &dyn StateStore) -> Result<()> {
+        let Some(logs) = &self.logs else { return Ok(()) };
+        let before = state.frontier.forgettable(self.retained);
+        if before.0 < state.forgotten.0 + self.retained {
+            return Ok(());
+        }
+        state.forgotten = before;
+        states.retain_from(StateVersion::before(before))?;
+        logs.offsets.lock().purge_before(before)?;
+        failpoint::hit("offsets-purged");
+        logs.commits.lock().purge_before(before)?;
+        failpoint::hit("commits-purged");
+        Ok(())
+    }
+}
