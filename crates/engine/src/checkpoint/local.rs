@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::segment_log::SegmentLog;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// What files end in while they are written.
 const ASIDE: &str = ".tmp";
@@ -94,7 +95,9 @@ impl CheckpointStorage for LocalStorage {
             let mut file = File::create(&aside)?;
             file.write_all(&body)?;
             file.sync_all()?;
+            failpoint::hit("file-written");
             fs::rename(&aside, &path)?;
+            failpoint::hit("file-renamed");
             sync_folder(folder)
         };
         write().map_err(|error| {

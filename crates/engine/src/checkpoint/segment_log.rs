@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::AppendLog;
 use super::local::{make_folder, sync_folder, unreadable, unwritable};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// Entries per segment: old ones can go a segment at a time.
 const SEGMENT_ENTRIES: usize = 1024;
@@ -106,6 +107,7 @@ impl SegmentLog {
             fs::remove_file(&segment.path)
                 .and_then(|()| sync_folder(&self.folder))
                 .map_err(|error| unwritable(&segment.path, error))?;
+            failpoint::hit("segment-removed");
         }
         Ok(())
     }
@@ -123,6 +125,7 @@ impl SegmentLog {
             Ok(file)
         };
         let file = create().map_err(|error| unwritable(&path, error))?;
+        failpoint::hit("segment-begun");
         self.segments.push(Segment { path, entries: Vec::new(), end: SEGMENT_HEADER as u64 });
         Ok(file)
     }
@@ -231,6 +234,7 @@ impl AppendLog for SegmentLog {
                 cut_at(&last.path, cut.at)?;
                 last.entries.truncate(keep);
                 last.end = cut.at;
+                failpoint::hit("log-cut");
             }
             break;
         }

@@ -84,8 +84,8 @@ impl ChangelogStore {
             )));
         }
         let mut index = Index::default();
-        let snapshots = SnapshotFiles::open(&*storage, reached, &mut index)?;
         let purged = read_log(log.as_ref(), &mut index)?;
+        let snapshots = SnapshotFiles::open(&*storage, reached, purged, &mut index)?;
         let inner = Inner {
             last: numbers.last().copied(),
             log,

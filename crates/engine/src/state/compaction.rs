@@ -40,13 +40,23 @@ struct Header {
 pub struct SnapshotFiles(BTreeMap<String, BTreeMap<u32, Vec<Snapshot>>>);
 
 impl SnapshotFiles {
-    /// Reads which snapshots there are, at most at version `reached`, and removes files that are none of them.
-    pub fn open(storage: &dyn CheckpointStorage, reached: StateVersion, index: &mut Index) -> Result<Self> {
+    /// Reads which snapshots there are, at most at version `reached`, and removes files that are none of them. `purged` is the last
+    /// entry that the log has forgotten: only snapshots have what it said.
+    pub fn open(
+        storage: &dyn CheckpointStorage,
+        reached: StateVersion,
+        purged: Option<u64>,
+        index: &mut Index,
+    ) -> Result<Self> {
         let mut files: Self = match storage.get(MANIFEST)? {
             Some(body) => serde_json::from_slice(&body).map_err(|error| {
                 let place = storage.place(MANIFEST);
                 Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)
             })?,
+            None if purged.is_some() => {
+                let place = storage.place(MANIFEST);
+                return Err(Error::data(format!("{place} is missing, the list of snapshots: restore it from a copy")));
+            }
             None => Self::default(),
         };
         let mut named = Vec::new();
