@@ -1,6 +1,7 @@
 //! Integration tests: one binary, a module per subject.
 
 mod controls;
+mod damage;
 mod lives;
 mod matrix;
 mod random_kills;

@@ -13,6 +13,7 @@ const EVERY_LIFE: &[(&str, u32)] = &[
     ("commit-logged", 7),
     ("commits-purged", 2),
     ("jobs-done", 7),
+    ("log-begins", 1),
     ("offsets-logged", 7),
     ("offsets-planned", 7),
     ("offsets-purged", 2),
