@@ -133,7 +133,9 @@ pub(super) fn put_file(path: &Path, body: &[u8]) -> Result<()> {
         failpoint::hit("file-written");
         fs::rename(&aside, path)?;
         failpoint::hit("file-renamed");
-        sync_folder(folder)
+        sync_folder(folder)?;
+        failpoint::hit("file-put");
+        Ok(())
     };
     write().map_err(|error| {
         // It may not have come to be, or be renamed.

@@ -241,10 +241,15 @@ impl AppendLog for SegmentLog {
         let mut head = Vec::with_capacity(HEADER + copied);
         head.extend(header);
         head.extend(&body[..copied]);
-        file.write_all(&head)
-            .and_then(|()| file.write_all(&body[copied..]))
-            .and_then(|()| file.sync_data())
-            .map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-append");
+        let mut write = || {
+            file.write_all(&head)?;
+            file.write_all(&body[copied..])?;
+            failpoint::hit("log-written");
+            file.sync_data()
+        };
+        write().map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-appended");
         segment.entries.push(Place { number, at: segment.end });
         segment.end += (HEADER + body.len()) as u64;
         self.open = Some(file);
