@@ -35,6 +35,14 @@ impl History {
         let (kept, mut found) = (self.path("kept/checkpoint"), Vec::new());
         walk(&kept, &mut |path| found.push(path.strip_prefix(&kept).unwrap().to_path_buf()));
         found.retain(|path| path != Path::new("lock"));
+        // Of the snapshots of an operator the last two, on which the others are no more needed than a copy of a copy.
+        let is_snapshot = |path: &Path| path.extension().is_some_and(|end| end == "snapshot");
+        let later = found.clone();
+        found.retain(|path| {
+            let after =
+                later.iter().filter(|other| is_snapshot(other) && other.parent() == path.parent() && *other > path);
+            !is_snapshot(path) || after.count() < 2
+        });
         found
     }
 
@@ -98,7 +106,10 @@ fn a_lost_file_or_folder_is_named_or_made_up_for() {
             exact.push(part);
         }
     }
-    eprintln!("{exact:?}");
+    // Snapshots have older ones and changes to stand in for them. The last batches may be planned and not begun: they are planned
+    // again then, from the same files.
+    let made_up_for = |part: &PathBuf| part.starts_with("state/snapshot") || part.starts_with("offsets");
+    assert!(exact.iter().all(made_up_for), "{exact:?}");
 }
 
 #[test]
@@ -117,9 +128,9 @@ fn a_flipped_byte_is_named_or_made_up_for() {
                 fs::write(path, bytes).unwrap();
             };
             if history.is_exact_after(&part, "flipped", flip) {
-                exact.push((at, part.clone()));
+                exact.push(part.clone());
             }
         }
     }
-    eprintln!("{exact:?}");
+    assert!(exact.iter().all(|part| part.starts_with("state/snapshot")), "{exact:?}");
 }

@@ -2,6 +2,7 @@
 
 mod controls;
 mod damage;
+mod disk;
 mod lives;
 mod matrix;
 mod random_kills;

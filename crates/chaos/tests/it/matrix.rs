@@ -15,7 +15,6 @@ const EVERY_LIFE: &[(&str, u32)] = &[
     ("jobs-done", 7),
     ("log-append", 20),
     ("log-appended", 20),
-    ("log-begins", 1),
     ("log-written", 20),
     ("offsets-logged", 7),
     ("offsets-planned", 7),
@@ -43,7 +42,8 @@ const EVERY_LIFE: &[(&str, u32)] = &[
 ];
 
 /// Steps that are passed only by a restart after a kill at another step.
-const AFTER_A_KILL: &[(&str, &str)] = &[("log-cut", "state-appended:4"), ("segment-removed", "segment-begun:3")];
+const AFTER_A_KILL: &[(&str, &str)] =
+    &[("log-begins", "commit-logged:8"), ("log-cut", "state-appended:4"), ("segment-removed", "segment-begun:3")];
 
 /// Steps that this program does not pass, and the tests that kill there.
 const ELSEWHERE: &[(&str, &str)] = &[];
