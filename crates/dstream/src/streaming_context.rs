@@ -271,7 +271,8 @@ impl StreamingContext {
     /// within `spark.streaming.gracefulStopTimeout` (10 batches). Stopping twice is no error.
     ///
     /// # Errors
-    /// If a listener or a task asks for it: the stop would wait for them.
+    /// If a listener or a task asks for it: the stop would wait for them. If a receiver with the write-ahead log had rows that could not be
+    /// written to it: they are lost, and the stream has stopped all the same.
     pub fn stop_with(&self, stop_spark_context: bool, graceful: bool) -> Result<()> {
         if on_listener_thread() {
             return Err(Error::usage("Cannot stop StreamingContext within listener bus thread."));
@@ -288,10 +289,11 @@ impl StreamingContext {
             execution.clone()
         };
         // Without the lock: jobs may ask for the stop, too, while they end.
-        if let Some(execution) = execution {
-            execution.stop(graceful);
+        let stopped = execution.map_or(Ok(()), |execution| {
+            let stopped = execution.stop(graceful);
             self.0.bus.flush();
-        }
+            stopped
+        });
         // With the execution goes the lock of the checkpoint folder.
         *self.0.execution.lock() = None;
         *self.0.state.lock() = StreamingContextState::Stopped;
@@ -299,6 +301,6 @@ impl StreamingContext {
         if stop_spark_context {
             self.0.sc.stop();
         }
-        Ok(())
+        stopped
     }
 }

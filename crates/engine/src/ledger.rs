@@ -67,8 +67,9 @@ impl Ledger {
             for (stream, end) in &passed.ends {
                 let Some(Input { source, .. }) = setup.inputs.get(stream) else { continue };
                 // Without a checkpoint, or from a source that forgets, nothing is ever read again.
-                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
-                if !read_again {
+                if passed.held && self.logs.is_some() && source.is_replayable() {
+                    source.release(end);
+                } else {
                     errors.extend(source.commit(end).err());
                 }
             }
