@@ -63,14 +63,20 @@ impl SnapshotFiles {
             }
             None => Self::default(),
         };
-        let mut named = Vec::new();
+        let (mut named, mut ahead) = (Vec::new(), false);
         for (operator, partitions) in &mut files.0 {
             for (partition, snapshots) in partitions {
+                // One of a batch that did not get into the commit log.
+                ahead |= snapshots.iter().any(|snapshot| snapshot.version > reached);
                 snapshots.retain(|snapshot| snapshot.version <= reached);
                 let id = StateId { operator: operator.as_str().into(), partition: *partition };
                 named.extend(snapshots.iter().map(|snapshot| file_name(&id, snapshot.version)));
                 index.entry(id).or_default().snapshots.clone_from(snapshots);
             }
+        }
+        if ahead {
+            // Before their files go: what is named must be there when this version is reached again.
+            files.write(storage)?;
         }
         for file in storage.list("state")? {
             if file.ends_with(".snapshot") && !named.contains(&file) {
