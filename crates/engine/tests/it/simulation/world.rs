@@ -220,7 +220,8 @@ impl World {
                 execution.wait_for_batch(clock.now());
             }
             clock.end();
-            execution.stop(graceful && !faults.is_dead());
+            // What could not be written is what the oracle is about to look at.
+            let _ = execution.stop(graceful && !faults.is_dead());
         });
         *self.now.lock() = clock.now();
         let result = result.and_then(|()| waiter.wait(Some(Duration::ZERO)).map(drop));
