@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use tidemill_dstream::op::columns;
 pub use tidemill_dstream::testing;
 pub use tidemill_dstream::{conf, context, input, rdd, state_spec, stream, streaming_context};
 pub use tidemill_engine as engine;
@@ -37,6 +38,7 @@ pub mod prelude {
     pub use tidemill_dstream::context::SparkContext;
     pub use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
     pub use tidemill_dstream::input::{MemoryStream, RddQueue};
+    pub use tidemill_dstream::op::columns::{schema_named, schema_of};
     pub use tidemill_dstream::op::partition::{PartitionBy, Partitioner, Partitioning};
     pub use tidemill_dstream::op::state::logic::{Session, State};
     pub use tidemill_dstream::rdd::{Accumulator, Broadcast, Codec, Rdd, TextRdd};
@@ -47,6 +49,7 @@ pub mod prelude {
     pub use tidemill_engine::error::{Error, ErrorKind, Result};
     pub use tidemill_engine::listener::{StreamingEvent, StreamingListener};
     pub use tidemill_engine::sink::Sink;
+    pub use tidemill_engine::sink::files::{FileFormat, FileSink, FileTable};
     pub use tidemill_engine::time::Time;
 }
 

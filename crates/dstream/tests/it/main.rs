@@ -7,6 +7,8 @@ mod rdd_order_and_sample;
 mod rdd_pairs;
 mod rdd_persist;
 mod rdd_transformations;
+mod sink_files;
+mod sink_kill;
 mod source_files;
 mod source_kill;
 mod source_log;
