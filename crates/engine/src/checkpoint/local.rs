@@ -20,6 +20,7 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 /// A folder of a local disk. A file is written aside, synced and renamed; a log is a folder of segments.
 pub struct LocalStorage {
     folder: PathBuf,
+    read_only: bool,
 }
 
 /// A checkpoint folder is this process's alone until this is dropped; the operating system drops it for a process that dies.
@@ -36,7 +37,24 @@ impl LocalStorage {
         make_folder(&folder).map_err(|error| {
             Error::retry(format!("can't use {} as checkpoint folder", folder.display())).with_source(error)
         })?;
-        Ok(Self { folder })
+        Ok(Self { folder, read_only: false })
+    }
+
+    /// The storage in `folder` as it is: nothing in it is made, changed or removed, so that a driver may run on it meanwhile.
+    /// A log has the entries that are whole.
+    ///
+    /// # Errors
+    /// If there is no such folder. Whatever would write is an error, too.
+    pub fn open_read_only(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        if !folder.is_dir() {
+            return Err(Error::usage(format!("there is no folder {}", folder.display())));
+        }
+        Ok(Self { folder, read_only: true })
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(read_only(&self.folder)) } else { Ok(()) }
     }
 
     /// Takes the folder for this process alone, and removes what writes that never ended have left.
@@ -44,6 +62,7 @@ impl LocalStorage {
     /// # Errors
     /// If another driver has it.
     pub fn lock(&self) -> Result<FolderLock> {
+        self.check_writable()?;
         let path = self.folder.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| unwritable(&path, error))?;
@@ -78,10 +97,13 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn open_log(&self, name: &str) -> Result<Box<dyn AppendLog>> {
-        Ok(Box::new(SegmentLog::open(self.path(name)?)?))
+        let path = self.path(name)?;
+        let log = if self.read_only { SegmentLog::open_read_only(path) } else { SegmentLog::open(path) };
+        Ok(Box::new(log?))
     }
 
     fn put(&self, name: &str, body: Bytes) -> Result<()> {
+        self.check_writable()?;
         let path = self.path(name)?;
         // A checked name has a file name and lies in a folder.
         let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
@@ -128,6 +150,7 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
         let path = self.path(name)?;
         match fs::remove_file(&path) {
             Err(error) if !is_absent(&error) => Err(unwritable(&path, error)),
@@ -164,6 +187,11 @@ pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
 /// The error of a file that can't be written.
 pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Error {
     Error::retry(format!("can't write {}; is there space and permission?", path.display())).with_source(error)
+}
+
+/// The error of who would write where only reading is allowed.
+pub(super) fn read_only(path: &Path) -> Error {
+    Error::usage(format!("{} is opened for reading only: nothing in it is changed", path.display()))
 }
 
 fn is_aside(name: &str) -> bool {
@@ -214,6 +242,24 @@ mod tests {
             assert!(storage.put(bad, Bytes::new()).is_err() && storage.get(bad).is_err(), "{bad:?}");
         }
         assert!(storage.put("w/under-a-file", Bytes::new()).unwrap_err().message().contains("can't write"));
+    }
+
+    #[test]
+    fn what_is_opened_for_reading_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a");
+        assert!(LocalStorage::open_read_only(&place).err().unwrap().message().contains("there is no folder"));
+        let writer = LocalStorage::open(&place).unwrap();
+        writer.put("x", "1".into()).unwrap();
+        let lock = writer.lock().unwrap();
+        let reader = LocalStorage::open_read_only(&place).unwrap();
+        assert_eq!(reader.get("x").unwrap().unwrap(), "1");
+        assert_eq!(reader.open_log("log").unwrap().numbers(), [0u64; 0]);
+        for refused in [reader.put("x", Bytes::new()), reader.delete("x"), reader.lock().map(drop)] {
+            assert!(refused.unwrap_err().message().contains("for reading only"));
+        }
+        drop(lock);
+        assert_eq!(writer.list("").unwrap(), ["x"]);
     }
 
     #[test]

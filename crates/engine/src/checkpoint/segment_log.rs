@@ -8,7 +8,8 @@
 //!
 //! A record that the end of the last segment cuts short, or that is all zeros to the end of the file, was never acknowledged:
 //! it is cut off when the log is opened. Any other damage is an error that names the file: when the log is opened, or, in the body of a record
-//! in a segment above 4 MiB other than the last record, when it is read.
+//! in a segment above 4 MiB other than the last record, when it is read. A log that is opened for reading only is left as it
+//! is: what would be cut off is not shown. Its writer may go on meanwhile.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::AppendLog;
-use super::local::{make_folder, sync_folder, unreadable, unwritable};
+use super::local::{make_folder, read_only, sync_folder, unreadable, unwritable};
 use crate::error::{Error, Result};
 
 /// Entries per segment: old ones can go a segment at a time.
@@ -49,6 +50,7 @@ pub struct SegmentLog {
     last: Option<u64>,
     /// A write has failed: what is on disk is not known.
     failed: bool,
+    read_only: bool,
 }
 
 struct Segment {
@@ -68,6 +70,22 @@ impl SegmentLog {
     /// Opens the log in `folder`, which is made if it is not there.
     pub fn open(folder: PathBuf) -> Result<Self> {
         make_folder(&folder).map_err(|error| unwritable(&folder, error))?;
+        Self::scan(folder, false)
+    }
+
+    /// Opens the log in `folder` without touching it; one that is not there has no entries.
+    pub fn open_read_only(folder: PathBuf) -> Result<Self> {
+        match folder.is_dir() {
+            true => Self::scan(folder, true),
+            false => Ok(Self::empty(folder, true)),
+        }
+    }
+
+    fn empty(folder: PathBuf, read_only: bool) -> Self {
+        Self { folder, segments: Vec::new(), open: None, last: None, failed: false, read_only }
+    }
+
+    fn scan(folder: PathBuf, read_only: bool) -> Result<Self> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))? {
             let path = entry.map_err(|error| unreadable(&folder, error))?.path();
@@ -77,22 +95,25 @@ impl SegmentLog {
             }
         }
         paths.sort();
-        let mut log = Self { folder, segments: Vec::new(), open: None, last: None, failed: false };
+        let mut log = Self::empty(folder, read_only);
         let count = paths.len();
         for (n, (_, path)) in paths.into_iter().enumerate() {
-            let segment = scan(path, n == 0, n + 1 == count, log.last)?;
+            let segment = scan(path, n == 0, n + 1 == count, log.last, read_only)?;
             log.last = segment.entries.last().map(|place| place.number).or(log.last);
             log.segments.push(segment);
         }
         // A segment that was begun and holds nothing would be in the way of one with another beginning.
-        if log.segments.last().is_some_and(|segment| segment.entries.is_empty()) {
+        if !read_only && log.segments.last().is_some_and(|segment| segment.entries.is_empty()) {
             log.remove_last_segment()?;
         }
         Ok(log)
     }
 
-    /// An error if it is not known what is on disk.
-    fn check_written(&self) -> Result<()> {
+    /// An error if it may not be written, or it is not known what is on disk.
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(read_only(&self.folder));
+        }
         if self.failed {
             let folder = self.folder.display();
             return Err(Error::retry(format!("a write to {folder} has failed: it must be opened again, by a restart")));
@@ -175,7 +196,7 @@ impl AppendLog for SegmentLog {
     }
 
     fn append(&mut self, number: u64, body: &[u8]) -> Result<()> {
-        self.check_written()?;
+        self.check_writable()?;
         let folder = self.folder.display();
         // The highest number stands for none in the header of a segment.
         if self.last.is_some_and(|last| number <= last) || number == u64::MAX {
@@ -209,6 +230,9 @@ impl AppendLog for SegmentLog {
     }
 
     fn purge_before(&mut self, number: u64) -> Result<()> {
+        if self.read_only {
+            return Err(read_only(&self.folder));
+        }
         // A segment ends where the next one begins; the last one stays.
         while self.segments.len() > 1 && self.segments[1].entries.first().is_some_and(|next| next.number <= number) {
             let path = self.segments.remove(0).path;
@@ -218,7 +242,7 @@ impl AppendLog for SegmentLog {
     }
 
     fn truncate_from(&mut self, number: u64) -> Result<()> {
-        self.check_written()?;
+        self.check_writable()?;
         // From the end, so that a crash in between leaves a log without a gap.
         while let Some(last) = self.segments.last_mut() {
             let keep = last.entries.partition_point(|place| place.number < number);
@@ -269,13 +293,16 @@ impl Head {
     }
 }
 
-/// Finds the records of a segment, and cuts off what was never acknowledged.
-fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>) -> Result<Segment> {
+/// Finds the records of a segment, and cuts off what was never acknowledged, unless it is only read.
+fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>, read_only: bool) -> Result<Segment> {
     let unreadable = |error| unreadable(&path, error);
     let mut file = File::open(&path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let mut entries: Vec<Place> = Vec::new();
     let cut = |at: u64| {
+        if read_only {
+            return Ok(());
+        }
         tracing::warn!(file = %path.display(), at, length, "cutting off a record that was never acknowledged");
         cut_at(&path, at)
     };
@@ -465,6 +492,33 @@ mod tests {
                 segments(folder.path())[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn a_torn_tail_is_not_shown_to_a_reader_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(SegmentLog::open_read_only(folder.path().join("none")).unwrap().numbers(), [0u64; 0]);
+        filled(folder.path(), 0..2);
+        filled(folder.path(), 2..4);
+        let path = last_segment(folder.path());
+        let bytes = fs::read(&path).unwrap();
+        for cut in 0..bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let mut log = SegmentLog::open_read_only(folder.path().to_path_buf()).unwrap();
+            let record = HEADER + "entry 2".len();
+            let whole = 2 + (cut.saturating_sub(SEGMENT_HEADER) / record) as u64;
+            assert_eq!(log.numbers(), (0..whole).collect::<Vec<_>>(), "cut {cut}");
+            assert_eq!(log.read(1).unwrap(), "entry 1");
+            for refused in [log.append(9, b""), log.truncate_from(0), log.purge_before(9)] {
+                assert!(refused.unwrap_err().message().contains("for reading only"));
+            }
+            assert_eq!(fs::read(&path).unwrap(), bytes[..cut]);
+        }
+        fs::write(&path, &bytes).unwrap();
+        let (reader, mut writer) =
+            (SegmentLog::open_read_only(folder.path().to_path_buf()).unwrap(), filled(folder.path(), 4..5));
+        writer.append(5, b"entry 5").unwrap();
+        assert_eq!((reader.numbers().len(), reader.read(3).unwrap()), (4, "entry 3".into()));
     }
 
     #[test]
