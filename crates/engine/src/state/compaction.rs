@@ -40,15 +40,26 @@ struct Header {
 pub struct SnapshotFiles(BTreeMap<String, BTreeMap<u32, Vec<Snapshot>>>);
 
 impl SnapshotFiles {
+    /// Reads which snapshots there are.
+    pub fn read(storage: &dyn CheckpointStorage) -> Result<Self> {
+        let Some(body) = storage.get(MANIFEST)? else { return Ok(Self::default()) };
+        serde_json::from_slice(&body).map_err(|error| {
+            let place = storage.place(MANIFEST);
+            Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)
+        })
+    }
+
+    /// Each partition with its snapshots.
+    pub fn iter(&self) -> impl Iterator<Item = (StateId, &Vec<Snapshot>)> {
+        self.0.iter().flat_map(|(operator, partitions)| {
+            let id = |partition| StateId { operator: operator.as_str().into(), partition };
+            partitions.iter().map(move |(partition, snapshots)| (id(*partition), snapshots))
+        })
+    }
+
     /// Reads which snapshots there are, at most at version `reached`, and removes files that are none of them.
     pub fn open(storage: &dyn CheckpointStorage, reached: StateVersion, index: &mut Index) -> Result<Self> {
-        let mut files: Self = match storage.get(MANIFEST)? {
-            Some(body) => serde_json::from_slice(&body).map_err(|error| {
-                let place = storage.place(MANIFEST);
-                Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)
-            })?,
-            None => Self::default(),
-        };
+        let mut files = Self::read(storage)?;
         let mut named = Vec::new();
         for (operator, partitions) in &mut files.0 {
             for (partition, snapshots) in partitions {
