@@ -26,7 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub use tidemill_dstream::testing;
-pub use tidemill_dstream::{conf, context, input, rdd, stream, streaming_context};
+pub use tidemill_dstream::{conf, context, input, inspection, rdd, stream, streaming_context};
 pub use tidemill_engine as engine;
 
 pub use tidemill_dstream::stream::DStream;
