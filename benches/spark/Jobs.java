@@ -1,3 +1,4 @@
+import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -7,6 +8,8 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.apache.spark.api.java.JavaRDD;
 import org.apache.spark.api.java.JavaSparkContext;
+import org.apache.spark.api.java.Optional;
+import org.apache.spark.streaming.Durations;
 import org.apache.spark.streaming.api.java.JavaDStream;
 import org.apache.spark.streaming.api.java.JavaDStreamLike;
 import org.apache.spark.streaming.api.java.JavaPairDStream;
@@ -28,11 +31,11 @@ final class Jobs {
     /** The cached inputs, so that their presence can be checked after the run. */
     final List<JavaRDD<?>> inputs = new ArrayList<>();
 
-    /** The count each batch gave. */
-    final List<Long> counts = new CopyOnWriteArrayList<>();
+    /** The count each batch gave. Static, for a checkpoint would write what an output operation holds. */
+    static final List<Long> counts = new CopyOnWriteArrayList<>();
 
     /** Describes the last batch's result as the fields of a JSON object. */
-    volatile Callable<String> check;
+    static volatile Callable<String> check;
 
     Jobs(Options options, JavaStreamingContext streaming) {
         this.options = options;
@@ -45,6 +48,8 @@ final class Jobs {
             case "grep" -> grep();
             case "reduce_by_key" -> reduceByKey();
             case "join" -> join();
+            case "update_state", "tiny_update_state" -> updateState();
+            case "inverse_window", "tiny_inverse_window" -> inverseWindow();
             default -> throw new IllegalArgumentException("unknown job " + options.job);
         }
     }
@@ -60,6 +65,46 @@ final class Jobs {
                             List<Tuple2<String, Integer>> counted = rdd.collect();
                             record(counted.size(), () -> sums(counted));
                         });
+    }
+
+    /** The words of each batch with their counts. */
+    private JavaPairDStream<String, Integer> counted() {
+        return lines().flatMap(Jobs::words)
+                .mapToPair(word -> new Tuple2<>(word, 1))
+                .reduceByKey(Integer::sum, options.partitions);
+    }
+
+    private void updateState() throws Exception {
+        streaming.checkpoint(Files.createTempDirectory("checkpoint").toString());
+        JavaPairDStream<String, Long> sums =
+                counted().updateStateByKey(
+                        (List<Integer> values, Optional<Long> state) -> {
+                            long sum = state.isPresent() ? state.get() : 0L;
+                            for (int value : values) {
+                                sum += value;
+                            }
+                            return Optional.of(sum);
+                        },
+                        options.partitions);
+        wanted(sums).foreachRDD(Jobs::recordCount);
+    }
+
+    private void inverseWindow() throws Exception {
+        streaming.checkpoint(Files.createTempDirectory("checkpoint").toString());
+        JavaPairDStream<String, Integer> sums =
+                counted().reduceByKeyAndWindow(
+                        Integer::sum,
+                        (a, b) -> a - b,
+                        Durations.milliseconds(10 * options.intervalMs),
+                        Durations.milliseconds(options.intervalMs),
+                        options.partitions,
+                        pair -> true);
+        wanted(sums).foreachRDD(Jobs::recordCount);
+    }
+
+    private static void recordCount(JavaRDD<?> rdd) {
+        long count = rdd.count();
+        record(count, () -> "\"count\":" + count);
     }
 
     private void grep() {
@@ -94,7 +139,7 @@ final class Jobs {
         return FirstBatches.of(results, options.totalBatches());
     }
 
-    private void record(long count, Callable<String> describe) {
+    private static void record(long count, Callable<String> describe) {
         counts.add(count);
         check = describe;
     }

@@ -61,7 +61,7 @@ final class Options {
         if (partitions == 0) {
             partitions = cores;
         }
-        if (linesPerBatch == 0 && job.equals("tiny_wordcount")) {
+        if (linesPerBatch == 0 && job.startsWith("tiny_")) {
             linesPerBatch = 1000;
         }
     }

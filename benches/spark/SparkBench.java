@@ -55,10 +55,10 @@ public final class SparkBench {
             streaming.stop(false, false);
 
             checkCached(spark, jobs);
-            if (new HashSet<>(jobs.counts).size() != 1) {
-                throw new IllegalStateException("the batches differ: " + jobs.counts);
+            if (new HashSet<>(Jobs.counts).size() != 1) {
+                throw new IllegalStateException("the batches differ: " + Jobs.counts);
             }
-            return report(options, times, loadMs, peakRss, spark.version(), jobs.check.call());
+            return report(options, times, loadMs, peakRss, spark.version(), Jobs.check.call());
         }
     }
 

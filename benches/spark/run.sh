@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 if [[ $# -lt 1 || "$1" == -* ]]; then
-    echo "usage: run.sh wordcount|grep|reduce_by_key|join|tiny_wordcount --input FILE [OPTIONS]" >&2
+    echo "usage: run.sh wordcount|grep|reduce_by_key|join|update_state|inverse_window|tiny_wordcount|tiny_update_state|tiny_inverse_window --input FILE [OPTIONS]" >&2
     exit 2
 fi
 job=$1

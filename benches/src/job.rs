@@ -1,5 +1,6 @@
 //! A job as a streaming program: the same input for every batch, every batch counted.
 
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -81,18 +82,56 @@ pub fn word_count(
     words: Words,
     outcome: Arc<Mutex<Outcome>>,
 ) -> Result<()> {
+    counts(ssc, lines, words)?.foreach_rdd(move |rdd| {
+        let counts = rdd.collect()?;
+        let total = counts.iter().map(|(_, count)| count).sum();
+        *outcome.lock().expect("no panic in the jobs") = (counts.len() as u64, total);
+        Ok(())
+    })
+}
+
+/// The words of every batch with their counts.
+fn counts(ssc: &StreamingContext, lines: &Rdd<String>, words: Words) -> Result<DStream<(String, i64)>> {
     let lines = ssc.constant_stream(lines)?;
-    let counts = match words {
+    Ok(match words {
         Words::Borrowed => lines.text().split_words().reduce_by_key(|_| 1i64, |a, b| a + b),
         Words::Strings => lines
             .flat_map(|line| line.split_ascii_whitespace().map(String::from).collect::<Vec<_>>())
             .map(|word| (word, 1i64))
             .reduce_by_key(|a, b| a + b),
-    };
-    counts.foreach_rdd(move |rdd| {
-        let counts = rdd.collect()?;
-        let total = counts.iter().map(|(_, count)| count).sum();
-        *outcome.lock().expect("no panic in the jobs") = (counts.len() as u64, total);
+    })
+}
+
+/// The words of all batches with their counts, kept as state under a checkpoint; their number is counted.
+pub fn update_state(
+    ssc: &StreamingContext,
+    checkpoint: &Path,
+    lines: &Rdd<String>,
+    words: Words,
+    outcome: Arc<Mutex<Outcome>>,
+) -> Result<()> {
+    ssc.checkpoint(checkpoint)?;
+    let sum = |new: Vec<i64>, sum: Option<i64>| Some(sum.unwrap_or(0) + new.iter().sum::<i64>());
+    counts(ssc, lines, words)?.update_state_by_key(sum).foreach_rdd(move |rdd| {
+        *outcome.lock().expect("no panic in the jobs") = (rdd.count()?, 0);
+        Ok(())
+    })
+}
+
+/// The words of the last ten batches with their counts, brought forward by an inverse, under a checkpoint; their number is counted.
+pub fn inverse_window(
+    ssc: &StreamingContext,
+    checkpoint: &Path,
+    lines: &Rdd<String>,
+    words: Words,
+    outcome: Arc<Mutex<Outcome>>,
+) -> Result<()> {
+    ssc.checkpoint(checkpoint)?;
+    let (window, slide) = (10 * ssc.batch_duration(), ssc.batch_duration());
+    let counts = counts(ssc, lines, words)?;
+    let windows = counts.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, window, slide)?;
+    windows.foreach_rdd(move |rdd| {
+        *outcome.lock().expect("no panic in the jobs") = (rdd.count()?, 0);
         Ok(())
     })
 }

@@ -46,7 +46,7 @@ struct Job {
     tiny: bool,
 }
 
-const JOBS: [Job; 6] = [
+const JOBS: [Job; 12] = [
     Job { name: "word count, String", ours: "wordcount", spark: "wordcount", inputs: &["lines"], tiny: false },
     Job {
         name: "word count, borrowed",
@@ -59,6 +59,36 @@ const JOBS: [Job; 6] = [
     Job { name: "reduce_by_key", ours: "reduce_by_key", spark: "reduce_by_key", inputs: &["left"], tiny: false },
     Job { name: "join", ours: "join", spark: "join", inputs: &["left", "right"], tiny: false },
     Job { name: "1,000 lines", ours: "tiny_wordcount", spark: "tiny_wordcount", inputs: &["lines"], tiny: true },
+    Job { name: "state, String", ours: "update_state", spark: "update_state", inputs: &["lines"], tiny: false },
+    Job {
+        name: "state, borrowed",
+        ours: "update_state_borrowed",
+        spark: "update_state",
+        inputs: &["lines"],
+        tiny: false,
+    },
+    Job { name: "window, String", ours: "inverse_window", spark: "inverse_window", inputs: &["lines"], tiny: false },
+    Job {
+        name: "window, borrowed",
+        ours: "inverse_window_borrowed",
+        spark: "inverse_window",
+        inputs: &["lines"],
+        tiny: false,
+    },
+    Job {
+        name: "state, 1,000 lines",
+        ours: "tiny_update_state",
+        spark: "tiny_update_state",
+        inputs: &["lines"],
+        tiny: true,
+    },
+    Job {
+        name: "window, 1,000 lines",
+        ours: "tiny_inverse_window",
+        spark: "tiny_inverse_window",
+        inputs: &["lines"],
+        tiny: true,
+    },
 ];
 
 fn write_input(path: &Path, rows: impl Iterator<Item = String>) -> Result<()> {

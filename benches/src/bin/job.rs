@@ -25,6 +25,18 @@ enum Kind {
     ReduceByKey,
     Join,
     TinyWordcount,
+    UpdateState,
+    UpdateStateBorrowed,
+    InverseWindow,
+    InverseWindowBorrowed,
+    TinyUpdateState,
+    TinyInverseWindow,
+}
+
+impl Kind {
+    fn is_tiny(self) -> bool {
+        matches!(self, Kind::TinyWordcount | Kind::TinyUpdateState | Kind::TinyInverseWindow)
+    }
 }
 
 #[derive(Parser)]
@@ -89,7 +101,10 @@ fn main() -> Result<()> {
     let began = Instant::now();
     let options = Options::parse();
     let sc = SparkContext::new(&format!("local[{}]", options.cores), "bench")?;
-    let default = if options.job == Kind::TinyWordcount { 1_000 } else { usize::MAX };
+    let default = if options.job.is_tiny() { 1_000 } else { usize::MAX };
+    let failed = |error| Error::retry("can't make a temporary folder").with_source(error);
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let checkpoint = folder.path().to_path_buf();
     let limit = options.lines_per_batch.unwrap_or(default);
     let mut lines = 0;
     let build: Box<dyn FnOnce(&StreamingContext, Arc<Mutex<Outcome>>) -> Result<()>> = match options.job {
@@ -117,6 +132,14 @@ fn main() -> Result<()> {
             Box::new(move |ssc, outcome| match kind {
                 Kind::Grep => job::grep(ssc, &rdd, pattern, outcome),
                 Kind::WordcountBorrowed => job::word_count(ssc, &rdd, Words::Borrowed, outcome),
+                Kind::UpdateState | Kind::TinyUpdateState => {
+                    job::update_state(ssc, &checkpoint, &rdd, Words::Strings, outcome)
+                }
+                Kind::UpdateStateBorrowed => job::update_state(ssc, &checkpoint, &rdd, Words::Borrowed, outcome),
+                Kind::InverseWindow | Kind::TinyInverseWindow => {
+                    job::inverse_window(ssc, &checkpoint, &rdd, Words::Strings, outcome)
+                }
+                Kind::InverseWindowBorrowed => job::inverse_window(ssc, &checkpoint, &rdd, Words::Borrowed, outcome),
                 _ => job::word_count(ssc, &rdd, Words::Strings, outcome),
             })
         }

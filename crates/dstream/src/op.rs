@@ -2,6 +2,7 @@
 //! [`Transform`](crate::dataset::Transform) that is made here.
 
 pub mod beside;
+pub mod columns;
 pub mod narrow;
 pub mod pair;
 pub mod partition;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::batch::BatchId;
 use crate::checkpoint::CheckpointStorage;
-use crate::checkpoint::local::LocalStorage;
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
+use crate::checkpoint::place::CheckpointPlace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::commit_log::CommitLog;
 use crate::log::offset_log::{LoggedBatch, OffsetLog};
@@ -27,14 +27,14 @@ pub struct CheckpointView {
 }
 
 impl CheckpointView {
-    fn open(folder: &Path) -> Result<Self> {
-        let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open_read_only(folder)?);
+    fn open(place: &Path) -> Result<Self> {
+        let storage = CheckpointPlace::parse(place)?.open_read_only()?;
         let metadata = CheckpointMetadata::read(&*storage)?;
         // A commit is logged after all that it names: read first, it names nothing that is not there.
         let (_, done) = CommitLog::open(&*storage)?;
         let (_, batches) = OffsetLog::open(&*storage)?;
         let metadata = metadata.ok_or_else(|| match batches.is_empty() {
-            true => Error::usage(format!("{} is not a checkpoint: it has no file {METADATA}", folder.display())),
+            true => Error::usage(format!("{} is not a checkpoint: it has no file {METADATA}", place.display())),
             false => Error::data(format!(
                 "{} is missing, though batches were logged; restore it from a copy",
                 storage.place(METADATA)
@@ -52,20 +52,20 @@ impl CheckpointView {
     }
 }
 
-/// What `look` finds in the checkpoint in `folder`. A driver may remove files between their listing and their reading: when something is
+/// What `look` finds in the checkpoint in `place`, a folder or a URI. A driver may remove files between their listing and their reading: when something is
 /// missing or damaged, `look` gets a second view.
 ///
 /// # Errors
 /// Those of `look`; if there is no checkpoint, or its logs are damaged; if the second view fails as well, and otherwise than the first.
-pub fn inspect<R>(folder: &Path, mut look: impl FnMut(&CheckpointView) -> Result<R>) -> Result<R> {
-    let mut attempt = || look(&CheckpointView::open(folder)?);
+pub fn inspect<R>(place: &Path, mut look: impl FnMut(&CheckpointView) -> Result<R>) -> Result<R> {
+    let mut attempt = || look(&CheckpointView::open(place)?);
     let first = match attempt() {
         Err(error) if error.kind() == ErrorKind::Data => error,
         result => return result,
     };
     attempt().map_err(|second| match second.to_string() == first.to_string() {
         true => second,
-        false => Error::retry(format!("a driver changes {} while it is read: try again", folder.display()))
+        false => Error::retry(format!("a driver changes {} while it is read: try again", place.display()))
             .with_source(second),
     })
 }
@@ -75,6 +75,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::checkpoint::local::LocalStorage;
     use crate::checkpoint::metadata::Program;
     use crate::time::Time;
 

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::batch::{Batch, BatchId, StreamId};
 use crate::checkpoint::CheckpointStorage;
-use crate::checkpoint::local::{FolderLock, LocalStorage};
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
+use crate::checkpoint::place::{CheckpointPlace, Claim};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::log::commit_log::{CommitLog, Done};
@@ -26,7 +26,7 @@ pub struct CheckpointLogs {
     /// The batches that are done.
     pub commits: Mutex<CommitLog>,
     metadata: Mutex<Option<CheckpointMetadata>>,
-    _lock: FolderLock,
+    _claim: Claim,
 }
 
 impl CheckpointLogs {
@@ -100,48 +100,70 @@ impl Resume {
     }
 }
 
-/// Opens a checkpoint folder and finds where to go on.
+/// Opens a checkpoint, a folder or a URI, for a driver, and finds where to go on.
 ///
 /// # Errors
-/// If another process has it open, or a log is damaged.
-pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
-    let storage = LocalStorage::open(folder)?;
-    let lock = storage.lock()?;
-    let metadata = CheckpointMetadata::read(&storage)?;
-    let (offsets, planned) = OffsetLog::open(&storage)?;
-    let (commits, done) = CommitLog::open(&storage)?;
+/// If another driver has it open, or a log is damaged.
+pub fn open_checkpoint(place: &Path) -> Result<(CheckpointLogs, Resume)> {
+    let (storage, claim) = CheckpointPlace::parse(place)?.open_alone()?;
+    read_checkpoint(storage, claim)
+}
+
+/// Finds where to go on with a checkpoint.
+///
+/// # Errors
+/// If a log is damaged.
+pub fn read_checkpoint(storage: Arc<dyn CheckpointStorage>, claim: Claim) -> Result<(CheckpointLogs, Resume)> {
+    let metadata = CheckpointMetadata::read(storage.as_ref())?;
+    let (offsets, planned) = OffsetLog::open(storage.as_ref())?;
+    let (commits, done) = CommitLog::open(storage.as_ref())?;
     if metadata.is_none() && !planned.is_empty() {
         let place = storage.place(METADATA);
         return Err(Error::data(format!("{place} is missing, though batches were logged; restore it from a copy")));
     }
     let logs = CheckpointLogs {
-        storage: Arc::new(storage),
+        storage,
         offsets: Mutex::new(offsets),
         commits: Mutex::new(commits),
         metadata: Mutex::new(metadata),
-        _lock: lock,
+        _claim: claim,
     };
     Ok((logs, resume(planned, &done)))
 }
 
-/// Whether there is a checkpoint in a folder, which can be read.
+/// Whether there is a checkpoint in a place, which can be read.
 ///
 /// # Errors
-/// If another process has it open, or a file is damaged.
-pub fn has_checkpoint(folder: &Path) -> Result<bool> {
-    // Opened as for a run: who only looked could take for damage what another driver is about to write.
-    Ok(folder.is_dir() && open_checkpoint(folder)?.0.metadata().is_some())
+/// If another driver has it open, on a local disk, or a file is damaged.
+pub fn has_checkpoint(place: &Path) -> Result<bool> {
+    let (storage, claim) = match CheckpointPlace::parse(place)? {
+        CheckpointPlace::Local(folder) if !folder.is_dir() => return Ok(false),
+        // Opened as for a run: opening mends a log whose last write was cut short, which another driver may be about to write.
+        local @ CheckpointPlace::Local(_) => local.open_alone()?,
+        // To look changes nothing there, but a claim would stop another driver.
+        objects => (objects.open()?, Claim::default()),
+    };
+    Ok(read_checkpoint(storage, claim)?.0.metadata().is_some())
 }
 
 /// Moves a checkpoint folder to a name beside it that is free, and gives that.
-pub fn set_aside(folder: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// If it is not a folder of the local disk, or can't be moved.
+pub fn set_aside(place: &Path) -> Result<PathBuf> {
+    let CheckpointPlace::Local(folder) = CheckpointPlace::parse(place)? else {
+        let place = place.display();
+        return Err(Error::usage(format!(
+            "a checkpoint in an object store, {place}, can't be set aside: use another prefix"
+        )));
+    };
     let failed = |error| Error::retry(format!("can't set {} aside", folder.display())).with_source(error);
     let mut aside = folder.as_os_str().to_owned();
     aside.push(".unreadable");
     while Path::new(&aside).try_exists().map_err(failed)? {
         aside.push("-");
     }
-    std::fs::rename(folder, &aside).map_err(failed)?;
+    std::fs::rename(&folder, &aside).map_err(failed)?;
     Ok(aside.into())
 }
 

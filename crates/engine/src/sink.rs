@@ -1,8 +1,10 @@
 //! The contract of a sink: partitions are written where they are, then the batch is committed as one.
 
 pub mod console;
+pub mod files;
 pub mod foreach;
 pub mod memory;
+pub mod once;
 pub mod text_files;
 
 use arrow::array::{Array, RecordBatch, StringArray};

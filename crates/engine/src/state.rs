@@ -8,6 +8,8 @@
 pub mod cell;
 pub mod change;
 pub mod changelog;
+#[cfg(test)]
+mod changelog_tests;
 mod compaction;
 mod entry;
 mod index;

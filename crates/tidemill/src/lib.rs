@@ -25,8 +25,9 @@
 
 #![forbid(unsafe_code)]
 
+pub use tidemill_dstream::op::columns;
 pub use tidemill_dstream::testing;
-pub use tidemill_dstream::{conf, context, input, inspection, rdd, stream, streaming_context};
+pub use tidemill_dstream::{conf, context, input, inspection, rdd, state_spec, stream, streaming_context};
 pub use tidemill_engine as engine;
 
 pub use tidemill_dstream::stream::DStream;
@@ -37,14 +38,18 @@ pub mod prelude {
     pub use tidemill_dstream::context::SparkContext;
     pub use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
     pub use tidemill_dstream::input::{MemoryStream, RddQueue};
+    pub use tidemill_dstream::op::columns::{schema_named, schema_of};
     pub use tidemill_dstream::op::partition::{PartitionBy, Partitioner, Partitioning};
+    pub use tidemill_dstream::op::state::logic::{Session, State};
     pub use tidemill_dstream::rdd::{Accumulator, Broadcast, Codec, Rdd, TextRdd};
-    pub use tidemill_dstream::stream::{DStream, TextDStream};
+    pub use tidemill_dstream::state_spec::{self, StateSpec};
+    pub use tidemill_dstream::stream::{DStream, MapWithStateDStream, TextDStream};
     pub use tidemill_dstream::streaming_context::{StreamingContext, StreamingContextState};
     pub use tidemill_engine::cache::StorageLevel;
     pub use tidemill_engine::error::{Error, ErrorKind, Result};
     pub use tidemill_engine::listener::{StreamingEvent, StreamingListener};
     pub use tidemill_engine::sink::Sink;
+    pub use tidemill_engine::sink::files::{FileFormat, FileSink, FileTable};
     pub use tidemill_engine::time::Time;
 }
 

@@ -1,20 +1,23 @@
 //! Output operations: what a stream's batches are for.
 
 use std::fmt::{Debug, Display};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
 use tidemill_engine::sink::console::print;
+use tidemill_engine::sink::files::{FileFormat, FileSink};
 use tidemill_engine::sink::text_files::TextFilesSink;
 use tidemill_engine::sink::{Receipt, Sink};
 use tidemill_engine::time::Time;
 
 use super::{DStream, typed};
 use crate::graph::OutputOp;
+use crate::op::columns::{schema_of, to_batches};
 use crate::rdd::{Rdd, local};
 
 impl<T: Data> DStream<T> {
@@ -78,21 +81,84 @@ impl<T: Data> DStream<T> {
         self.write("write_to", sink)
     }
 
+    /// Writes every batch, in the columns of `schema`, to a sink; partitions are written by the tasks that compute them.
+    /// [`schema_of`](crate::op::columns::schema_of) has the schema of a row type. The fields of a struct go to columns by name,
+    /// those of a tuple in their order.
+    ///
+    /// # Errors
+    /// After the start. A row that does not fit its columns fails its batch.
+    #[track_caller]
+    pub fn write_rows_to(&self, sink: Arc<dyn Sink>, schema: SchemaRef) -> Result<()> {
+        self.write_columns("write_rows_to", sink, &schema)
+    }
+
+    /// Writes every batch into the table of data files in `folder`, each once, also after a crash (with a checkpoint folder): see
+    /// [`FileSink`]. The columns are the fields of the rows.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill_dstream::testing::{TestContext, test_conf};
+    /// use tidemill_engine::sink::files::{FileFormat, FileTable};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path();
+    /// let context = TestContext::start(test_conf(), Duration::from_secs(1), true, |ssc| {
+    ///     ssc.rate_stream(10)?.map(|n| (n, n % 2 == 0)).write_files(folder, FileFormat::Json)
+    /// })?;
+    /// for _ in 0..3 {
+    ///     context.run_batch();
+    /// }
+    /// context.stop()?;
+    /// assert_eq!(FileTable::open(folder)?.read()?.iter().map(|batch| batch.num_rows()).sum::<usize>(), 20);
+    /// # Ok::<(), tidemill_engine::error::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// After the start; if the type does not say its columns (then `write_rows_to` takes them), or the format has no form for them; if
+    /// another output of this program writes there.
+    #[track_caller]
+    pub fn write_files(&self, folder: impl Into<PathBuf>, format: FileFormat) -> Result<()> {
+        let schema = schema_of::<T>()?;
+        format.check(&schema)?;
+        let sink = self.file_sink(&folder.into(), format)?;
+        self.write_columns("write_files", sink, &schema)
+    }
+
+    /// [`DStream::write_files`] of text: a line for each row.
+    ///
+    /// # Errors
+    /// After the start; if another output of this program writes there.
+    #[track_caller]
+    pub fn write_text_files(&self, folder: impl Into<PathBuf>) -> Result<()>
+    where
+        T: Display,
+    {
+        let sink = self.file_sink(&folder.into(), FileFormat::Text)?;
+        self.write("write_text_files", sink)
+    }
+
+    fn file_sink(&self, folder: &Path, format: FileFormat) -> Result<Arc<dyn Sink>> {
+        self.context().check_may_add()?;
+        let folder = local(folder)?;
+        self.context().graph().claim(folder.display().to_string())?;
+        Ok(Arc::new(FileSink::new(folder, format)))
+    }
+
     #[track_caller]
     fn write(&self, name: &'static str, sink: Arc<dyn Sink>) -> Result<()>
     where
         T: Display,
     {
-        if !sink.is_idempotent() {
-            tracing::info!(sink = sink.name(), "this sink may see a batch again after a failure");
-        }
         let lines = self.map(|row: T| row.to_string()).text().into_lines();
         let written = lines.then(crate::op::sink::write(self.sc(), Arc::clone(&sink)));
-        written.output(name, move |receipts, time| {
-            let batch = BatchStamp::current().filter(|batch| batch.time == time);
-            let batch = batch.ok_or_else(|| Error::internal("an output operation runs outside its batch"))?;
-            sink.commit(batch, receipts.collect()?.into_iter().map(Receipt).collect())
-        })
+        written.commit_to(name, sink)
+    }
+
+    #[track_caller]
+    fn write_columns(&self, name: &'static str, sink: Arc<dyn Sink>, schema: &SchemaRef) -> Result<()> {
+        let batches = to_batches::<T>(self.sc(), schema);
+        let written = self.then(batches.then(crate::op::sink::write(self.sc(), Arc::clone(&sink))));
+        written.commit_to(name, sink)
     }
 
     /// Writes every batch as lines into a directory `prefix-TIME[.suffix]`, TIME in milliseconds. One that is there from an
@@ -122,7 +188,22 @@ impl<T: Data> DStream<T> {
     }
 }
 
-fn clear(path: &std::path::Path) -> Result<()> {
+impl DStream<String> {
+    /// Commits every batch to the sink that gave these receipts.
+    #[track_caller]
+    fn commit_to(&self, name: &'static str, sink: Arc<dyn Sink>) -> Result<()> {
+        if !sink.is_idempotent() {
+            tracing::info!(sink = sink.name(), "this sink may see a batch again after a failure");
+        }
+        self.output(name, move |receipts, time| {
+            let batch = BatchStamp::current().filter(|batch| batch.time == time);
+            let batch = batch.ok_or_else(|| Error::internal("an output operation runs outside its batch"))?;
+            sink.commit(batch, receipts.collect()?.into_iter().map(Receipt).collect())
+        })
+    }
+}
+
+fn clear(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::retry(format!("can't replace {}", path.display())).with_source(error))

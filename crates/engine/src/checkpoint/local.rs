@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::read_only::refused;
 use super::segment_log::SegmentLog;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// What files end in while they are written.
 const ASIDE: &str = ".tmp";
@@ -54,7 +56,7 @@ impl LocalStorage {
     }
 
     fn check_writable(&self) -> Result<()> {
-        if self.read_only { Err(read_only(&self.folder)) } else { Ok(()) }
+        if self.read_only { Err(refused(&self.folder.display().to_string())) } else { Ok(()) }
     }
 
     /// Takes the folder for this process alone, and removes what writes that never ended have left.
@@ -116,8 +118,12 @@ impl CheckpointStorage for LocalStorage {
             let mut file = File::create(&aside)?;
             file.write_all(&body)?;
             file.sync_all()?;
+            failpoint::hit("file-written");
             fs::rename(&aside, &path)?;
-            sync_folder(folder)
+            failpoint::hit("file-renamed");
+            sync_folder(folder)?;
+            failpoint::hit("file-put");
+            Ok(())
         };
         write().map_err(|error| {
             // It may not have come to be, or be renamed.
@@ -187,11 +193,6 @@ pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
 /// The error of a file that can't be written.
 pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Error {
     Error::retry(format!("can't write {}; is there space and permission?", path.display())).with_source(error)
-}
-
-/// The error of who would write where only reading is allowed.
-pub(super) fn read_only(path: &Path) -> Error {
-    Error::usage(format!("{} is opened for reading only: nothing in it is changed", path.display()))
 }
 
 fn is_aside(name: &str) -> bool {

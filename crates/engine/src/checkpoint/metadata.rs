@@ -4,13 +4,13 @@
 //! logged, and when it changes.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{CheckpointStorage, name_part};
 use crate::batch::BatchId;
+use crate::clock::random_bytes;
 use crate::error::{Error, Result};
 use crate::time::{Time, millis, pretty};
 
@@ -65,7 +65,7 @@ impl CheckpointMetadata {
         let batch_interval_ms = millis(program.batch_interval);
         let mut metadata = previous.unwrap_or_else(|| Self {
             version: VERSION,
-            id: random_id(),
+            id: random_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             batch_interval_ms,
             zero: program.zero,
             streams: BTreeMap::new(),
@@ -141,11 +141,6 @@ fn checksum(json: &str) -> String {
 pub fn is_dropped(list: &str, name: &str) -> bool {
     let bare = |text: &str| text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
     format!(",{},", bare(list)).contains(&format!(",{},", bare(name)))
-}
-
-/// The keys of `RandomState` are random in each process and differ from one to the next.
-fn random_id() -> String {
-    (0..2).map(|n: u8| format!("{:016x}", RandomState::new().hash_one(n))).collect()
 }
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::AppendLog;
-use super::local::{make_folder, read_only, sync_folder, unreadable, unwritable};
+use super::local::{make_folder, sync_folder, unreadable, unwritable};
+use super::read_only::refused;
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// Entries per segment: old ones can go a segment at a time.
 const SEGMENT_ENTRIES: usize = 1024;
@@ -112,7 +114,7 @@ impl SegmentLog {
     /// An error if it may not be written, or it is not known what is on disk.
     fn check_writable(&self) -> Result<()> {
         if self.read_only {
-            return Err(read_only(&self.folder));
+            return Err(refused(&self.folder.display().to_string()));
         }
         if self.failed {
             let folder = self.folder.display();
@@ -127,6 +129,7 @@ impl SegmentLog {
             fs::remove_file(&segment.path)
                 .and_then(|()| sync_folder(&self.folder))
                 .map_err(|error| unwritable(&segment.path, error))?;
+            failpoint::hit("segment-removed");
         }
         Ok(())
     }
@@ -144,6 +147,7 @@ impl SegmentLog {
             Ok(file)
         };
         let file = create().map_err(|error| unwritable(&path, error))?;
+        failpoint::hit("segment-begun");
         self.segments.push(Segment { path, entries: Vec::new(), end: SEGMENT_HEADER as u64 });
         Ok(file)
     }
@@ -217,10 +221,15 @@ impl AppendLog for SegmentLog {
         let mut head = Vec::with_capacity(HEADER + copied);
         head.extend(header);
         head.extend(&body[..copied]);
-        file.write_all(&head)
-            .and_then(|()| file.write_all(&body[copied..]))
-            .and_then(|()| file.sync_data())
-            .map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-append");
+        let mut write = || {
+            file.write_all(&head)?;
+            file.write_all(&body[copied..])?;
+            failpoint::hit("log-written");
+            file.sync_data()
+        };
+        write().map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-appended");
         segment.entries.push(Place { number, at: segment.end });
         segment.end += (HEADER + body.len()) as u64;
         self.open = Some(file);
@@ -231,7 +240,7 @@ impl AppendLog for SegmentLog {
 
     fn purge_before(&mut self, number: u64) -> Result<()> {
         if self.read_only {
-            return Err(read_only(&self.folder));
+            return Err(refused(&self.folder.display().to_string()));
         }
         // A segment ends where the next one begins; the last one stays.
         while self.segments.len() > 1 && self.segments[1].entries.first().is_some_and(|next| next.number <= number) {
@@ -255,6 +264,7 @@ impl AppendLog for SegmentLog {
                 cut_at(&last.path, cut.at)?;
                 last.entries.truncate(keep);
                 last.end = cut.at;
+                failpoint::hit("log-cut");
             }
             break;
         }

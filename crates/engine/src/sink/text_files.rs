@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use super::{Receipt, Sink, lines};
 use crate::batch::BatchStamp;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::time::Time;
 
 /// Writes batches as directories of text files.
@@ -81,6 +82,7 @@ impl Sink for TextFilesSink {
             file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
         };
         write().map_err(failed(&path))?;
+        failpoint::hit("text-files-written");
         Ok(Receipt(name))
     }
 
@@ -97,6 +99,7 @@ impl Sink for TextFilesSink {
         }
         File::create(staging.join("_SUCCESS")).map_err(failed(&staging))?;
         sync_folder(&staging)?;
+        failpoint::hit("text-files-staged");
         // What an earlier run of the batch left is moved aside first: no reader ever sees the files of both.
         let aside = self.beside(batch.time, "_replaced");
         remove(&aside)?;
@@ -104,7 +107,9 @@ impl Sink for TextFilesSink {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&target)(error)),
             _ => {}
         }
+        failpoint::hit("text-files-aside");
         fs::rename(&staging, &target).map_err(failed(&target))?;
+        failpoint::hit("text-files-moved");
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_folder(parent.unwrap_or(Path::new(".")))?;
         remove(&aside)

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
 use crate::checkpoint::CheckpointStorage;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::lineage::Lineage;
 use crate::log::metadata_log::MetadataLog;
 use crate::operator::text_scan::{FileForm, FileSplit, TextScanExec, is_compressed};
@@ -76,7 +77,9 @@ impl State {
     fn append(&mut self, found: Found) -> Result<()> {
         let number = self.next;
         if let Some(log) = &mut self.log {
+            failpoint::hit("files-found");
             log.append(number, &found)?;
+            failpoint::hit("files-logged");
         }
         self.found.insert(number, found);
         self.next = number + 1;

@@ -78,8 +78,8 @@ impl ChangelogStore {
         }
         restore::check_end(log.as_ref(), logged, &storage.place(STATE_LOG))?;
         let mut index = Index::default();
-        let snapshots = SnapshotFiles::open(&*storage, reached, &mut index)?;
         let purged = restore::read_log(log.as_ref(), reached, &mut index)?;
+        let snapshots = SnapshotFiles::open(&*storage, reached, purged, &mut index)?;
         let inner = Inner {
             last: log.numbers().last().copied(),
             log,

@@ -40,13 +40,17 @@ struct Header {
 pub struct SnapshotFiles(BTreeMap<String, BTreeMap<u32, Vec<Snapshot>>>);
 
 impl SnapshotFiles {
-    /// Reads which snapshots there are.
-    pub fn read(storage: &dyn CheckpointStorage) -> Result<Self> {
-        let Some(body) = storage.get(MANIFEST)? else { return Ok(Self::default()) };
-        serde_json::from_slice(&body).map_err(|error| {
-            let place = storage.place(MANIFEST);
-            Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)
-        })
+    /// Reads which snapshots there are. `purged` is the last entry that the log has forgotten: only snapshots have what it said.
+    pub fn read(storage: &dyn CheckpointStorage, purged: Option<u64>) -> Result<Self> {
+        let place = storage.place(MANIFEST);
+        match storage.get(MANIFEST)? {
+            Some(body) => serde_json::from_slice(&body)
+                .map_err(|error| Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)),
+            None if purged.is_some() => {
+                Err(Error::data(format!("{place} is missing, the list of snapshots: restore it from a copy")))
+            }
+            None => Ok(Self::default()),
+        }
     }
 
     /// Each partition with its snapshots.
@@ -57,9 +61,14 @@ impl SnapshotFiles {
         })
     }
 
-    /// Reads which snapshots there are, at most at version `reached`, and removes files that are none of them.
-    pub fn open(storage: &dyn CheckpointStorage, reached: StateVersion, index: &mut Index) -> Result<Self> {
-        let mut files = Self::read(storage)?;
+    /// [`SnapshotFiles::read`], but for those behind version `reached`, and removes files that are none of them.
+    pub fn open(
+        storage: &dyn CheckpointStorage,
+        reached: StateVersion,
+        purged: Option<u64>,
+        index: &mut Index,
+    ) -> Result<Self> {
+        let mut files = Self::read(storage, purged)?;
         let mut named = Vec::new();
         for (operator, partitions) in &mut files.0 {
             for (partition, snapshots) in partitions {

@@ -42,7 +42,7 @@ impl StateReader {
         let log = storage.open_log(STATE_LOG)?;
         restore::check_end(log.as_ref(), logged, &storage.place(STATE_LOG))?;
         let purged = restore::read_log(log.as_ref(), reached, &mut index)?;
-        for (id, snapshots) in SnapshotFiles::read(&*storage)?.iter() {
+        for (id, snapshots) in SnapshotFiles::read(&*storage, purged)?.iter() {
             index.entry(id).or_default().snapshots.clone_from(snapshots);
         }
         let reader = Self { storage, log: Mutex::new(log), index, purged, reached };

@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidemill", &["tidemill-engine", "tidemill-dstream"]),
     ("tidemill-cli", &["tidemill"]),
     ("tidemill-benches", &["tidemill"]),
+    ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream"]),
 ];
 
 /// What the engine never sees: servers, Python, client libraries.

@@ -1,0 +1,78 @@
+//! Kills at random moments, and the comparison at the end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tidemill_engine::clock::Waker;
+use tidemill_engine::error::{Error, Result};
+
+use crate::input::Pace;
+use crate::oracle::Verdict;
+use crate::program::Program;
+use crate::sink::{Plant, SinkKind};
+use crate::trial::Trial;
+
+/// Kill a stateful word count at random moments, start it again each time, and compare what it wrote with its input.
+#[derive(Debug, Clone, Args)]
+pub struct Kills {
+    /// How often it is killed.
+    #[arg(long, default_value_t = 200)]
+    pub kills: u32,
+    /// Where it writes.
+    #[arg(long, value_enum, default_value_t)]
+    pub sink: SinkKind,
+    /// The same seed kills after the same pauses.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The time between batches.
+    #[arg(long, default_value_t = 10)]
+    pub interval_ms: u64,
+    /// The longest life; each has a random part of it.
+    #[arg(long, default_value_t = 400)]
+    pub life_ms: u64,
+    /// A fault that the program has: the comparison must find it.
+    #[arg(long, value_enum, default_value_t)]
+    pub plant: Plant,
+    /// The folder for input, checkpoint and outputs, which stays; by default one that goes.
+    #[arg(long)]
+    pub folder: Option<PathBuf>,
+}
+
+impl Kills {
+    /// Runs it; `chaos` is the path of this program.
+    ///
+    /// # Errors
+    /// If the program ends by itself: then it has failed.
+    pub fn run(&self, chaos: &Path) -> Result<Verdict> {
+        let own = tempfile::tempdir().map_err(|error| Error::retry("can't make a folder").with_source(error))?;
+        let folder = self.folder.as_deref().unwrap_or(own.path());
+        if folder.join("checkpoint").exists() {
+            return Err(Error::usage(format!("{} has a checkpoint already; name a new folder", folder.display())));
+        }
+        let program = Program {
+            interval_ms: self.interval_ms,
+            sink: self.sink,
+            plant: self.plant,
+            snapshot_deltas: 20,
+            ..Program::new(folder)
+        };
+        let pace = Pace { every: Duration::from_millis(20), records: 20 };
+        let mut trial = Trial::start(chaos, program, pace)?;
+        let mut random = SmallRng::seed_from_u64(self.seed);
+        for kill in 1..=self.kills {
+            let pause = Duration::from_millis(random.random_range(0..self.life_ms.max(1)));
+            let life = trial.live()?;
+            Waker::default().sleep(pause);
+            let ended = life.kill()?;
+            if !ended.was_killed() {
+                let place = format!("life {kill} of {}, {pause:?} after its start", self.kills);
+                let ended_well = Error::internal("the program ended before it was killed");
+                return Err(ended.check().err().unwrap_or(ended_well).context(place));
+            }
+        }
+        trial.finish()
+    }
+}

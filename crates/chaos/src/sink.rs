@@ -1,0 +1,192 @@
+//! Where the program writes what its batches came to, and how a reader finds it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use clap::ValueEnum;
+use parking_lot::Mutex;
+use tidemill_engine::batch::BatchStamp;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::sink::text_files::TextFilesSink;
+use tidemill_engine::sink::{Receipt, Sink, lines};
+use tidemill_engine::time::Time;
+
+/// The kinds of sinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SinkKind {
+    /// A directory of text files for every batch.
+    #[default]
+    Text,
+}
+
+/// A fault that is built into the program, so that a harness that overlooks it is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Plant {
+    /// None.
+    #[default]
+    None,
+    /// The sink says that a batch is there before it is.
+    Loss,
+    /// The sink writes a batch that runs again beside what is there.
+    Duplicate,
+    /// A state that was restored counts one more.
+    State,
+}
+
+/// The outputs of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The numbers of the batch's records.
+    Records,
+    /// What the states by key came to.
+    States,
+    /// What the windows came to.
+    Windows,
+}
+
+impl Output {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::States => "states",
+            Self::Windows => "windows",
+        }
+    }
+}
+
+/// Lines by the time of their batch.
+pub type Written = BTreeMap<Time, Vec<String>>;
+
+/// A sink, and what it holds back, if that is its fault.
+pub struct Opened {
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+    planted: Option<Arc<PlantedSink>>,
+}
+
+impl Opened {
+    /// The program has ended well.
+    pub fn close(&self) -> Result<()> {
+        self.planted.as_ref().map_or(Ok(()), |planted| planted.write_held())
+    }
+}
+
+impl SinkKind {
+    /// The sink of an output.
+    pub fn open(self, folder: &Path, output: Output, plant: Plant) -> Result<Opened> {
+        let prefix = prefix(folder, output);
+        if matches!(plant, Plant::Loss | Plant::Duplicate) {
+            let paths = TextFilesSink::new(prefix, "");
+            let planted = Arc::new(PlantedSink { paths, holds: plant == Plant::Loss, held: Mutex::default() });
+            return Ok(Opened { sink: Arc::clone(&planted) as _, planted: Some(planted) });
+        }
+        let sink: Arc<dyn Sink> = match self {
+            Self::Text => Arc::new(TextFilesSink::new(prefix, "")),
+        };
+        Ok(Opened { sink, planted: None })
+    }
+
+    /// All that an output holds.
+    pub fn read(self, folder: &Path, output: Output) -> Result<Written> {
+        match self {
+            Self::Text => {
+                batches(folder, output)?.into_iter().map(|(time, path)| Ok((time, read_lines(&path)?))).collect()
+            }
+        }
+    }
+
+    /// The time of the last batch that an output holds.
+    pub fn last(self, folder: &Path, output: Output) -> Result<Option<Time>> {
+        match self {
+            Self::Text => Ok(batches(folder, output)?.last_key_value().map(|(time, _)| *time)),
+        }
+    }
+}
+
+fn prefix(folder: &Path, output: Output) -> PathBuf {
+    folder.join("out").join(output.name())
+}
+
+/// The directories of an output's batches.
+fn batches(folder: &Path, output: Output) -> Result<BTreeMap<Time, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for path in list(&folder.join("out"))? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let time = name.strip_prefix(output.name()).and_then(|rest| rest.strip_prefix('-'));
+        if let Some(time) = time.and_then(|time| time.parse().ok()) {
+            found.insert(Time::from_millis(time), path);
+        }
+    }
+    Ok(found)
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(unreadable(folder)),
+    }
+}
+
+fn read_lines(folder: &Path) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for path in list(folder)? {
+        let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        all.extend(text.lines().map(String::from));
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |error| Error::data(format!("can't read {}", path.display())).with_source(error)
+}
+
+/// A sink with a fault: it may hold a batch that has rows back until the next one comes, and adds to what is there.
+struct PlantedSink {
+    paths: TextFilesSink,
+    holds: bool,
+    held: Mutex<Option<(Time, String)>>,
+}
+
+impl PlantedSink {
+    fn add(&self, time: Time, text: &str) -> Result<()> {
+        let folder = self.paths.path(time);
+        fs::create_dir_all(&folder).map_err(unreadable(&folder))?;
+        let path = folder.join(format!("part-{:05}", list(&folder)?.len()));
+        fs::write(&path, text).map_err(unreadable(&path))
+    }
+
+    fn write_held(&self) -> Result<()> {
+        self.held.lock().take().map_or(Ok(()), |(time, text)| self.add(time, &text))
+    }
+}
+
+impl Sink for PlantedSink {
+    fn name(&self) -> String {
+        "a sink with a fault".into()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
+    fn write(&self, _: BatchStamp, _: usize, rows: Vec<RecordBatch>) -> Result<Receipt> {
+        Ok(Receipt(lines(&rows)?.iter().map(|line| format!("{line}\n")).collect()))
+    }
+
+    fn commit(&self, batch: BatchStamp, receipts: Vec<Receipt>) -> Result<()> {
+        let text: String = receipts.into_iter().map(|receipt| receipt.0).collect();
+        if !self.holds || text.is_empty() {
+            return self.add(batch.time, &text);
+        }
+        self.write_held()?;
+        *self.held.lock() = Some((batch.time, text));
+        Ok(())
+    }
+}

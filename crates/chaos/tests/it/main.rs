@@ -1,0 +1,6 @@
+//! Integration tests: one binary, a module per subject.
+
+mod controls;
+mod lives;
+mod matrix;
+mod random_kills;

@@ -1,0 +1,16 @@
+//! Kills at random moments: the command, in short.
+
+use tidemill_chaos::kills::Kills;
+use tidemill_chaos::sink::{Plant, SinkKind};
+
+use crate::lives::{CHAOS, folder};
+
+#[test]
+fn random_kills_lose_and_double_nothing() {
+    let (sink, plant) = (SinkKind::default(), Plant::None);
+    let folder = folder();
+    let kills =
+        Kills { kills: 15, sink, seed: 7, interval_ms: 20, life_ms: 500, plant, folder: Some(folder.path().into()) };
+    let verdict = kills.run(CHAOS.as_ref()).unwrap();
+    assert!(verdict.is_exact() && verdict.batches > 10, "{verdict}");
+}
