@@ -1,6 +1,7 @@
 //! Where a checkpoint lies: logs that are appended to, and files that are put whole.
 
 mod blocking;
+pub(crate) mod checked_json;
 pub mod local;
 pub mod metadata;
 pub mod object;

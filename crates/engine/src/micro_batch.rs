@@ -281,6 +281,10 @@ impl Shared {
     fn run_jobs(self: &Arc<Self>, queue: &Receiver<QueuedJob>) {
         // Ends when the generator has ended and the queue is empty.
         for (run, work) in queue {
+            if !matches!(work, Work::State(_)) {
+                // On another thread, if there is one: it was taken from the queue before.
+                run.ready.wait();
+            }
             if self.halted.is_awake() {
                 self.abandon(&run, &work);
                 continue;
@@ -294,6 +298,7 @@ impl Shared {
                         self.setup.waiter.fail(error.context(format!("the states of batch {}", run.batch.time)));
                         run.fail();
                     }
+                    run.ready.wake();
                     continue;
                 }
                 Work::End => {
@@ -344,7 +349,9 @@ impl Shared {
 
     /// A job that will not run; its batch stays uncommitted.
     fn abandon(&self, run: &BatchRun, work: &Work) {
-        if !matches!(work, Work::State(_)) && run.job_abandoned() {
+        if matches!(work, Work::State(_)) {
+            run.ready.wake();
+        } else if run.job_abandoned() {
             self.setup.planner.completed(&run.batch);
             self.ended(run.batch.id);
         }

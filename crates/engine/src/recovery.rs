@@ -12,8 +12,8 @@ use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
 use crate::checkpoint::place::{CheckpointPlace, Claim};
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::log::commit_log::{CommitLog, Done};
-use crate::log::offset_log::{LoggedBatch, OffsetLog};
+use crate::log::commit_log::{COMMIT_LOG, CommitLog, Done};
+use crate::log::offset_log::{LoggedBatch, OFFSET_LOG, OffsetLog};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
 
@@ -115,12 +115,14 @@ pub fn open_checkpoint(place: &Path) -> Result<(CheckpointLogs, Resume)> {
 /// If a log is damaged.
 pub fn read_checkpoint(storage: Arc<dyn CheckpointStorage>, claim: Claim) -> Result<(CheckpointLogs, Resume)> {
     let metadata = CheckpointMetadata::read(storage.as_ref())?;
-    let (offsets, planned) = OffsetLog::open(storage.as_ref())?;
+    // Commits first: who only looks, beside a driver that runs, finds what they speak of.
     let (commits, done) = CommitLog::open(storage.as_ref())?;
-    if metadata.is_none() && !planned.is_empty() {
+    let (offsets, planned) = OffsetLog::open(storage.as_ref())?;
+    if metadata.is_none() && (!planned.is_empty() || done.last().is_some()) {
         let place = storage.place(METADATA);
         return Err(Error::data(format!("{place} is missing, though batches were logged; restore it from a copy")));
     }
+    check_together(storage.as_ref(), &planned, &done)?;
     let logs = CheckpointLogs {
         storage,
         offsets: Mutex::new(offsets),
@@ -129,6 +131,22 @@ pub fn read_checkpoint(storage: Arc<dyn CheckpointStorage>, claim: Claim) -> Res
         _claim: claim,
     };
     Ok((logs, resume(planned, &done)))
+}
+
+/// An error if entries of one log are missing that the other one speaks of.
+fn check_together(storage: &dyn CheckpointStorage, planned: &[LoggedBatch], done: &Done) -> Result<()> {
+    let (offsets, commits) = (storage.place(OFFSET_LOG), storage.place(COMMIT_LOG));
+    let lost = |text: String| Err(Error::data(format!("{text}: restore the folder from a copy")));
+    let last = planned.last().map(|batch| batch.id);
+    if let Some(committed) = done.last().filter(|committed| last.is_none_or(|last| last < *committed)) {
+        return lost(format!("batch {committed} is missing in {offsets}, which {commits} says is done"));
+    }
+    // What the offset log has forgotten was done.
+    let first = planned.first().map_or(0, |batch| batch.id.0);
+    match (done.before.0..first).map(BatchId).find(|batch| !done.contains(*batch)) {
+        Some(batch) => lost(format!("batch {batch} is missing: in {commits}, if it was done, else in {offsets}")),
+        None => Ok(()),
+    }
 }
 
 /// Whether there is a checkpoint in a place, which can be read.
@@ -239,5 +257,46 @@ mod tests {
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();
         assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("metadata is missing"));
+    }
+
+    #[test]
+    fn logs_that_lack_what_the_other_one_speaks_of_are_refused() {
+        // (planned, all before this one are done, done, what is missing and where)
+        type Case = (&'static [u64], u64, &'static [u64], Option<(&'static str, &'static str)>);
+        let cases: [Case; 9] = [
+            (&[], 0, &[], None),
+            (&[0, 1], 0, &[0], None),
+            (&[5, 6], 4, &[4, 6], None),
+            (&[5, 6], 5, &[], None),
+            (&[], 3, &[3], Some(("batch 3", "offsets"))),
+            (&[0, 1], 2, &[2], Some(("batch 2", "offsets"))),
+            (&[5, 6], 0, &[], Some(("batch 0", "commits"))),
+            (&[5, 6], 3, &[3], Some(("batch 4", "commits"))),
+            (&[5, 6], 4, &[5, 6], Some(("batch 4", "commits"))),
+        ];
+        for (planned, before, done, missing) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let (logs, _) = open_checkpoint(folder.path()).unwrap();
+            logs.set_metadata(metadata()).unwrap();
+            planned.iter().for_each(|id| logs.offsets.lock().append(&batch(*id, *id, id + 1)).unwrap());
+            for id in done {
+                let commit = Commit { batch: BatchId(*id), before: BatchId(before), state: None };
+                logs.commits.lock().append(commit).unwrap();
+            }
+            if done.is_empty() && before > 0 {
+                let (batch, before) = (BatchId(before - 1), BatchId(before));
+                logs.commits.lock().append(Commit { batch, before, state: None }).unwrap();
+            }
+            drop(logs);
+            let error = open_checkpoint(folder.path()).err().map(|error| error.message().to_string());
+            match (missing, error) {
+                (None, None) => {}
+                (Some((batch, log)), Some(error)) => {
+                    let log = folder.path().join(log).display().to_string();
+                    assert!(error.contains(&format!("{batch} is missing")) && error.contains(&log), "{error}");
+                }
+                (expected, error) => panic!("{planned:?}, {before}, {done:?}: {expected:?}, got {error:?}"),
+            }
+        }
     }
 }

@@ -13,10 +13,14 @@ const EVERY_LIFE: &[(&str, u32)] = &[
     ("commit-logged", 7),
     ("commits-purged", 2),
     ("jobs-done", 7),
+    ("log-append", 20),
+    ("log-appended", 20),
+    ("log-written", 20),
     ("offsets-logged", 7),
     ("offsets-planned", 7),
     ("offsets-purged", 2),
     ("sources-told", 7),
+    ("file-put", 5),
     ("file-put", 5),
     ("file-renamed", 5),
     ("file-written", 5),
@@ -38,7 +42,8 @@ const EVERY_LIFE: &[(&str, u32)] = &[
 ];
 
 /// Steps that are passed only by a restart after a kill at another step.
-const AFTER_A_KILL: &[(&str, &str)] = &[("log-cut", "state-appended:4"), ("segment-removed", "segment-begun:3")];
+const AFTER_A_KILL: &[(&str, &str)] =
+    &[("log-begins", "commit-logged:8"), ("log-cut", "state-appended:4"), ("segment-removed", "segment-begun:3")];
 
 /// Steps that this program does not pass, and the tests that kill there.
 const ELSEWHERE: &[(&str, &str)] = &[];
