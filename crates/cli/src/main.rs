@@ -3,6 +3,8 @@
 mod count;
 mod demo;
 mod report;
+mod state;
+mod table;
 mod wordcount;
 
 use std::process::ExitCode;
@@ -30,6 +32,9 @@ struct Arguments {
 enum Command {
     /// Stream a book through a local socket and count its words in a sliding window.
     Demo(demo::Demo),
+    /// Look into the states of a checkpoint.
+    #[command(subcommand)]
+    State(state::State),
     /// Count the words that a text server sends, batch by batch.
     Wordcount(wordcount::WordCount),
 }
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(layer).with(arguments.log).init();
     let result = match arguments.command {
         Command::Demo(demo) => demo.run(),
+        Command::State(state) => state.run(),
         Command::Wordcount(count) => count.run(),
     };
     match result {

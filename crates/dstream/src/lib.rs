@@ -11,6 +11,7 @@ pub mod context;
 pub mod dataset;
 pub mod graph;
 pub mod input;
+pub mod inspection;
 pub mod node;
 pub mod op;
 pub mod rdd;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidemill_engine::batch::BatchId;
 use tidemill_engine::checkpoint::metadata::{CheckpointMetadata, is_dropped};
@@ -11,48 +10,11 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::recovery::{CheckpointLogs, Resume};
 use tidemill_engine::shuffle::hash_fingerprint;
 use tidemill_engine::state::changelog::{ChangelogStore, SnapshotPolicy};
-use tidemill_engine::state::shape::Shape;
+use tidemill_engine::state::operator_record::OperatorRecord;
 use tidemill_engine::state::{MemoryStateStore, StateStore};
 
 use crate::conf::SparkConf;
 use crate::op::state::StateCore;
-
-/// What a checkpoint knows of a stateful operator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OperatorRecord {
-    /// What it does: `update_state_by_key`.
-    pub kind: String,
-    /// Whether the program named it.
-    pub named: bool,
-    /// The number of its partitions.
-    pub partitions: usize,
-    /// The keys of its changelog.
-    pub key: Shape,
-    /// The values of its changelog.
-    pub value: Shape,
-    /// The first batch that may have changed it: one of its name before that is another one.
-    pub since: BatchId,
-    /// Tells how keys are placed.
-    pub hash: u32,
-}
-
-impl OperatorRecord {
-    /// The name under which the store has the state.
-    pub fn store_name(&self, name: &str) -> String {
-        if self.since == BatchId(0) { name.to_string() } else { format!("{name}@{}", self.since) }
-    }
-
-    /// The record of an operator in a checkpoint's metadata.
-    ///
-    /// # Errors
-    /// If it is not what this version writes.
-    pub fn read(name: &str, value: &Value) -> Result<Self> {
-        serde_json::from_value(value.clone()).map_err(|error| {
-            let message = format!("the checkpoint's record of the state {name:?} was written by another version");
-            Error::data(message).with_source(error)
-        })
-    }
-}
 
 /// The states of a program, found in a checkpoint or new.
 pub struct Matched {
@@ -140,10 +102,7 @@ pub fn match_states(
     next: BatchId,
     dropped: &str,
 ) -> Result<Matched> {
-    let mut old = BTreeMap::new();
-    for (name, value) in previous {
-        old.insert(name.clone(), OperatorRecord::read(name, value)?);
-    }
+    let mut old = OperatorRecord::read_all(previous)?;
     let names = names(states);
     let mut records = BTreeMap::new();
     let mut matched = Vec::new();

@@ -7,6 +7,7 @@ pub mod metadata;
 pub mod object;
 mod object_log;
 pub mod place;
+mod read_only;
 mod segment_log;
 
 use bytes::Bytes;

@@ -6,7 +6,7 @@
 //!
 //! And over time: a [`source`] says how far it goes; the loop, [`micro_batch`], logs that in the [`log`], has a
 //! [`planner`] make jobs of the [`batch`], runs them, which fill [`sink`]s, and logs that they are done. [`recovery`] finds
-//! where a restart resumes. [`listener`]s hear of everything; [`rate`] slows sources down.
+//! where a restart resumes, [`inspection`] looks into a checkpoint from outside. [`listener`]s hear of everything; [`rate`] slows sources down.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod failpoint;
 mod frontier;
 pub mod function;
 pub mod input;
+pub mod inspection;
 mod ledger;
 pub mod lineage;
 pub mod listener;

@@ -3,7 +3,7 @@
 //! An operator owns its state in memory, in whatever form suits it: a [`cell::StateCell`] holds that hot form between
 //! batches. To a [`StateStore`] the operator hands what a batch has changed, as rows of key and value; from the store a cell that
 //! has lost its hot form, by a restart or a failed task, gets the rows back. [`changelog::ChangelogStore`] keeps them under a
-//! checkpoint.
+//! checkpoint; a [`reader::StateReader`] looks at them there without touching them.
 
 pub mod cell;
 pub mod change;
@@ -13,6 +13,10 @@ mod changelog_tests;
 mod compaction;
 mod entry;
 mod index;
+pub mod operator_record;
+pub mod reader;
+pub mod replay;
+mod restore;
 pub mod shape;
 
 use std::collections::HashMap;

@@ -27,7 +27,7 @@
 
 pub use tidemill_dstream::op::columns;
 pub use tidemill_dstream::testing;
-pub use tidemill_dstream::{conf, context, input, rdd, state_spec, stream, streaming_context};
+pub use tidemill_dstream::{conf, context, input, inspection, rdd, state_spec, stream, streaming_context};
 pub use tidemill_engine as engine;
 
 pub use tidemill_dstream::stream::DStream;

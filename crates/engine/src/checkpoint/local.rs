@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::read_only::refused;
 use super::segment_log::SegmentLog;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 /// A folder of a local disk. A file is written aside, synced and renamed; a log is a folder of segments.
 pub struct LocalStorage {
     folder: PathBuf,
+    read_only: bool,
 }
 
 /// A checkpoint folder is this process's alone until this is dropped; the operating system drops it for a process that dies.
@@ -37,7 +39,24 @@ impl LocalStorage {
         make_folder(&folder).map_err(|error| {
             Error::retry(format!("can't use {} as checkpoint folder", folder.display())).with_source(error)
         })?;
-        Ok(Self { folder })
+        Ok(Self { folder, read_only: false })
+    }
+
+    /// The storage in `folder` as it is: nothing in it is made, changed or removed, so that a driver may run on it meanwhile.
+    /// A log has the entries that are whole.
+    ///
+    /// # Errors
+    /// If there is no such folder. Whatever would write is an error, too.
+    pub fn open_read_only(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        if !folder.is_dir() {
+            return Err(Error::usage(format!("there is no folder {}", folder.display())));
+        }
+        Ok(Self { folder, read_only: true })
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(refused(&self.folder.display().to_string())) } else { Ok(()) }
     }
 
     /// Takes the folder for this process alone, and removes what writes that never ended have left.
@@ -45,6 +64,7 @@ impl LocalStorage {
     /// # Errors
     /// If another driver has it.
     pub fn lock(&self) -> Result<FolderLock> {
+        self.check_writable()?;
         let path = self.folder.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| unwritable(&path, error))?;
@@ -79,10 +99,13 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn open_log(&self, name: &str) -> Result<Box<dyn AppendLog>> {
-        Ok(Box::new(SegmentLog::open(self.path(name)?)?))
+        let path = self.path(name)?;
+        let log = if self.read_only { SegmentLog::open_read_only(path) } else { SegmentLog::open(path) };
+        Ok(Box::new(log?))
     }
 
     fn put(&self, name: &str, body: Bytes) -> Result<()> {
+        self.check_writable()?;
         put_file(&self.path(name)?, &body)
     }
 
@@ -110,6 +133,7 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
+        self.check_writable()?;
         let path = self.path(name)?;
         match fs::remove_file(&path) {
             Err(error) if !is_absent(&error) => Err(unwritable(&path, error)),
@@ -222,6 +246,24 @@ mod tests {
             assert!(storage.put(bad, Bytes::new()).is_err() && storage.get(bad).is_err(), "{bad:?}");
         }
         assert!(storage.put("w/under-a-file", Bytes::new()).unwrap_err().message().contains("can't write"));
+    }
+
+    #[test]
+    fn what_is_opened_for_reading_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a");
+        assert!(LocalStorage::open_read_only(&place).err().unwrap().message().contains("there is no folder"));
+        let writer = LocalStorage::open(&place).unwrap();
+        writer.put("x", "1".into()).unwrap();
+        let lock = writer.lock().unwrap();
+        let reader = LocalStorage::open_read_only(&place).unwrap();
+        assert_eq!(reader.get("x").unwrap().unwrap(), "1");
+        assert_eq!(reader.open_log("log").unwrap().numbers(), [0u64; 0]);
+        for refused in [reader.put("x", Bytes::new()), reader.delete("x"), reader.lock().map(drop)] {
+            assert!(refused.unwrap_err().message().contains("for reading only"));
+        }
+        drop(lock);
+        assert_eq!(writer.list("").unwrap(), ["x"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::CheckpointStorage;
 use super::local::{FolderLock, LocalStorage};
 use super::object::ObjectStorage;
+use super::read_only::ReadOnlyStorage;
 use crate::error::{Error, Result};
 
 /// Where a checkpoint lies.
@@ -72,6 +73,17 @@ impl CheckpointPlace {
         Ok(match self {
             Self::Local(folder) => Arc::new(LocalStorage::open(folder)?),
             other => Arc::new(other.open_objects()?),
+        })
+    }
+
+    /// Opens the storage to look at it: nothing there is made, changed or removed, and its driver may run meanwhile.
+    ///
+    /// # Errors
+    /// If it is a folder that is not there. Whatever would write there is an error, too.
+    pub fn open_read_only(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        Ok(match self {
+            Self::Local(folder) => Arc::new(LocalStorage::open_read_only(folder)?),
+            other => Arc::new(ReadOnlyStorage(Arc::new(other.open_objects()?))),
         })
     }
 

@@ -11,7 +11,8 @@
 //!
 //! A record that the end of the last segment cuts short, or that is all zeros to the end of the file, was never acknowledged:
 //! it is cut off when the log is opened. Any other damage is an error that names the file: when the log is opened, or, in the body of a record
-//! in a segment above 4 MiB other than the last record, when it is read.
+//! in a segment above 4 MiB other than the last record, when it is read. A log that is opened for reading only is left as it
+//! is: what would be cut off is not shown. Its writer may go on meanwhile.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 use super::AppendLog;
 use super::local::{make_folder, put_file, sync_folder, unreadable, unwritable};
+use super::read_only::refused;
 use crate::error::{Error, Result};
 use crate::failpoint;
 
@@ -61,6 +63,7 @@ pub struct SegmentLog {
     begins: Option<u64>,
     /// A write has failed: what is on disk is not known.
     failed: bool,
+    read_only: bool,
 }
 
 struct Segment {
@@ -82,6 +85,22 @@ impl SegmentLog {
     /// Opens the log in `folder`, which is made if it is not there.
     pub fn open(folder: PathBuf) -> Result<Self> {
         make_folder(&folder).map_err(|error| unwritable(&folder, error))?;
+        Self::scan(folder, false)
+    }
+
+    /// Opens the log in `folder` without touching it; one that is not there has no entries.
+    pub fn open_read_only(folder: PathBuf) -> Result<Self> {
+        match folder.is_dir() {
+            true => Self::scan(folder, true),
+            false => Ok(Self::empty(folder, true)),
+        }
+    }
+
+    fn empty(folder: PathBuf, read_only: bool) -> Self {
+        Self { folder, segments: Vec::new(), open: None, last: None, begins: None, failed: false, read_only }
+    }
+
+    fn scan(folder: PathBuf, read_only: bool) -> Result<Self> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))? {
             let path = entry.map_err(|error| unreadable(&folder, error))?.path();
@@ -91,17 +110,17 @@ impl SegmentLog {
             }
         }
         paths.sort();
-        let begins = read_begins(&folder.join(BEGINS))?;
-        let mut log = Self { folder, segments: Vec::new(), open: None, last: None, begins, failed: false };
+        let mut log = Self::empty(folder, read_only);
+        log.begins = read_begins(&log.folder.join(BEGINS))?;
         let count = paths.len();
         for (n, (_, path)) in paths.into_iter().enumerate() {
-            let segment = scan(path, n == 0, n + 1 == count, log.last)?;
+            let segment = scan(path, n == 0, n + 1 == count, log.last, read_only)?;
             log.last = segment.entries.last().map(|place| place.number).or(log.last);
             log.segments.push(segment);
         }
         log.check_beginning()?;
         // A segment that was begun and holds nothing would be in the way of one with another beginning.
-        if log.segments.last().is_some_and(|segment| segment.entries.is_empty()) {
+        if !read_only && log.segments.last().is_some_and(|segment| segment.entries.is_empty()) {
             log.remove_last_segment()?;
         }
         Ok(log)
@@ -134,8 +153,11 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// An error if it is not known what is on disk.
-    fn check_written(&self) -> Result<()> {
+    /// An error if it may not be written, or it is not known what is on disk.
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(refused(&self.folder.display().to_string()));
+        }
         if self.failed {
             let folder = self.folder.display();
             return Err(Error::retry(format!("a write to {folder} has failed: it must be opened again, by a restart")));
@@ -220,7 +242,7 @@ impl AppendLog for SegmentLog {
     }
 
     fn append(&mut self, number: u64, body: &[u8]) -> Result<()> {
-        self.check_written()?;
+        self.check_writable()?;
         let folder = self.folder.display();
         // The highest number stands for none in the header of a segment.
         if self.last.is_some_and(|last| number <= last) || number == u64::MAX {
@@ -259,6 +281,9 @@ impl AppendLog for SegmentLog {
     }
 
     fn purge_before(&mut self, number: u64) -> Result<()> {
+        if self.read_only {
+            return Err(refused(&self.folder.display().to_string()));
+        }
         // A segment ends where the next one begins; the last one stays.
         let begins = |segment: &Segment| segment.entries.first().map(|first| first.number);
         let next = self.segments.iter().skip(1).map_while(begins).take_while(|first| *first <= number);
@@ -273,7 +298,7 @@ impl AppendLog for SegmentLog {
     }
 
     fn truncate_from(&mut self, number: u64) -> Result<()> {
-        self.check_written()?;
+        self.check_writable()?;
         let left = self.segments.first().and_then(|segment| segment.entries.first());
         if self.begins.is_some() && left.is_none_or(|first| first.number >= number) {
             self.begin_at(NOWHERE)?;
@@ -329,13 +354,16 @@ impl Head {
     }
 }
 
-/// Finds the records of a segment, and cuts off what was never acknowledged.
-fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>) -> Result<Segment> {
+/// Finds the records of a segment, and cuts off what was never acknowledged, unless it is only read.
+fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>, read_only: bool) -> Result<Segment> {
     let unreadable = |error| unreadable(&path, error);
     let mut file = File::open(&path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let mut entries: Vec<Place> = Vec::new();
     let cut = |at: u64| {
+        if read_only {
+            return Ok(());
+        }
         tracing::warn!(file = %path.display(), at, length, "cutting off a record that was never acknowledged");
         cut_at(&path, at)
     };
@@ -537,6 +565,33 @@ mod tests {
                 segments(folder.path())[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn a_torn_tail_is_not_shown_to_a_reader_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(SegmentLog::open_read_only(folder.path().join("none")).unwrap().numbers(), [0u64; 0]);
+        filled(folder.path(), 0..2);
+        filled(folder.path(), 2..4);
+        let path = last_segment(folder.path());
+        let bytes = fs::read(&path).unwrap();
+        for cut in 0..bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let mut log = SegmentLog::open_read_only(folder.path().to_path_buf()).unwrap();
+            let record = HEADER + "entry 2".len();
+            let whole = 2 + (cut.saturating_sub(SEGMENT_HEADER) / record) as u64;
+            assert_eq!(log.numbers(), (0..whole).collect::<Vec<_>>(), "cut {cut}");
+            assert_eq!(log.read(1).unwrap(), "entry 1");
+            for refused in [log.append(9, b""), log.truncate_from(0), log.purge_before(9)] {
+                assert!(refused.unwrap_err().message().contains("for reading only"));
+            }
+            assert_eq!(fs::read(&path).unwrap(), bytes[..cut]);
+        }
+        fs::write(&path, &bytes).unwrap();
+        let (reader, mut writer) =
+            (SegmentLog::open_read_only(folder.path().to_path_buf()).unwrap(), filled(folder.path(), 4..5));
+        writer.append(5, b"entry 5").unwrap();
+        assert_eq!((reader.numbers().len(), reader.read(3).unwrap()), (4, "entry 3".into()));
     }
 
     #[test]

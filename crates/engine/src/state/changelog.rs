@@ -15,12 +15,12 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
 use super::compaction::{self, SnapshotFiles};
-use super::entry::{decode_entry, encode_entry, from_ipc};
+use super::entry::{decode_entry, encode_entry};
 use super::index::{Delta, Index, Way};
-use super::{Apply, StateId, StateStore, StateVersion};
+use super::{Apply, StateId, StateStore, StateVersion, restore};
 use crate::batch::BatchId;
 use crate::checkpoint::{AppendLog, CheckpointStorage};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::failpoint;
 
 pub use super::index::SnapshotPolicy;
@@ -76,18 +76,12 @@ impl ChangelogStore {
         if log.numbers().last().is_some_and(|last| *last > reached.0) {
             log.truncate_from(reached.0 + 1)?;
         }
-        let numbers = log.numbers();
-        if let Some(logged) = logged.filter(|logged| numbers.last().is_none_or(|last| last < logged)) {
-            return Err(Error::data(format!(
-                "entry {logged} of the state log {} is missing, which the commit log names: restore the folder from a copy",
-                storage.place(STATE_LOG)
-            )));
-        }
+        restore::check_end(log.as_ref(), logged, &storage.place(STATE_LOG))?;
         let mut index = Index::default();
-        let purged = read_log(log.as_ref(), &mut index)?;
+        let purged = restore::read_log(log.as_ref(), reached, &mut index)?;
         let snapshots = SnapshotFiles::open(&*storage, reached, purged, &mut index)?;
         let inner = Inner {
-            last: numbers.last().copied(),
+            last: log.numbers().last().copied(),
             log,
             index,
             snapshots,
@@ -127,10 +121,7 @@ impl ChangelogStore {
     /// The bytes on disk of a partition: of its snapshots, and of its changes.
     pub fn sizes(&self, id: &StateId) -> (u64, u64) {
         let inner = self.shared.inner.lock();
-        inner.index.get(id).map_or((0, 0), |versions| {
-            let changes = versions.deltas.iter().map(|delta| delta.range.len() as u64).sum();
-            (versions.snapshots.iter().map(|snapshot| snapshot.bytes).sum(), changes)
-        })
+        inner.index.get(id).map_or((0, 0), super::index::Versions::sizes)
     }
 
     /// Forgets the states of all operators but these.
@@ -162,40 +153,10 @@ impl Drop for ChangelogStore {
     }
 }
 
-/// Reads which entries hold what; gives the number of the last entry that was forgotten.
-fn read_log(log: &dyn AppendLog, index: &mut Index) -> Result<Option<u64>> {
-    let (mut before, mut purged) = (None, None);
-    for (n, number) in log.numbers().into_iter().enumerate() {
-        let place = log.place(number);
-        let entry = decode_entry(&log.read(number)?, &place)?;
-        if n == 0 {
-            purged = entry.prev;
-        } else if entry.prev != before {
-            let missing = entry.prev.map_or_else(|| "what it follows".to_string(), |prev| format!("entry {prev}"));
-            return Err(Error::data(format!(
-                "{missing} of the state log is missing before {place}: restore it from a copy"
-            )));
-        }
-        before = Some(number);
-        for (frame, range) in entry.frames {
-            let id = StateId { operator: frame.operator.into(), partition: frame.partition };
-            index.entry(id).or_default().deltas.push(Delta { version: StateVersion(number), range });
-        }
-    }
-    Ok(purged)
-}
-
 impl Shared {
     /// The changes of one entry to one partition.
     pub(super) fn changes(&self, delta: &Delta) -> Result<Vec<RecordBatch>> {
-        let (body, place) = {
-            let inner = self.inner.lock();
-            (inner.log.read(delta.version.0)?, inner.log.place(delta.version.0))
-        };
-        if delta.range.end > body.len() {
-            return Err(Error::data(format!("{place} is shorter than when it was opened")));
-        }
-        from_ipc(&body.slice(delta.range.clone()), &place)
+        restore::read_changes(self.inner.lock().log.as_ref(), delta)
     }
 
     /// The ways to a version of a partition, the shortest first.
@@ -214,35 +175,15 @@ impl StateStore for ChangelogStore {
     }
 
     fn restore(&self, id: &StateId, at: StateVersion, apply: &mut Apply<'_>) -> Result<()> {
-        let mut failed: Option<Error> = None;
         let durable = self.shared.inner.lock().index.get(id).and_then(|versions| versions.latest(at)).is_some();
-        let mut base = None;
-        for way in self.shared.ways(id, at) {
-            // What can fail comes before anything is applied: another way begins from nothing.
-            match compaction::read_base(&*self.shared.storage, id, way.base) {
-                Ok(batches) => {
-                    base = Some((batches, way.deltas));
-                    break;
-                }
-                Err(error) if error.kind() == ErrorKind::Data => {
-                    tracing::warn!(%error, "a snapshot can't be used; trying an older one");
-                    failed.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match base {
-            Some((batches, deltas)) => {
-                batches.iter().try_for_each(&mut *apply)?;
+        match restore::begin(&*self.shared.storage, id, self.shared.ways(id, at))? {
+            Some((rows, deltas)) => {
+                rows.iter().try_for_each(&mut *apply)?;
                 for delta in &deltas {
                     self.shared.changes(delta)?.iter().try_for_each(&mut *apply)?;
                 }
             }
-            None if durable => {
-                let gone =
-                    || Error::data(format!("the state of {id} at version {at} is gone: no snapshot leads there"));
-                return Err(failed.unwrap_or_else(gone));
-            }
+            None if durable => return Err(restore::gone(id, at)),
             None => {}
         }
         let staged: Vec<Vec<RecordBatch>> = {

@@ -40,29 +40,38 @@ struct Header {
 pub struct SnapshotFiles(BTreeMap<String, BTreeMap<u32, Vec<Snapshot>>>);
 
 impl SnapshotFiles {
-    /// Reads which snapshots there are, at most at version `reached`, and removes files that are none of them. `purged` is the last
-    /// entry that the log has forgotten: only snapshots have what it said.
+    /// Reads which snapshots there are. `purged` is the last entry that the log has forgotten: only snapshots have what it said.
+    pub fn read(storage: &dyn CheckpointStorage, purged: Option<u64>) -> Result<Self> {
+        let place = || storage.place(MANIFEST);
+        match storage.get(MANIFEST)? {
+            Some(body) => {
+                let damaged = || Error::data(format!("{} is damaged: restore it from a copy", place()));
+                let json = checked_json::check(&body).ok_or_else(damaged)?;
+                serde_json::from_str(json).map_err(|error| damaged().with_source(error))
+            }
+            None if purged.is_some() => {
+                Err(Error::data(format!("{} is missing, the list of snapshots: restore it from a copy", place())))
+            }
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Each partition with its snapshots.
+    pub fn iter(&self) -> impl Iterator<Item = (StateId, &Vec<Snapshot>)> {
+        self.0.iter().flat_map(|(operator, partitions)| {
+            let id = |partition| StateId { operator: operator.as_str().into(), partition };
+            partitions.iter().map(move |(partition, snapshots)| (id(*partition), snapshots))
+        })
+    }
+
+    /// [`SnapshotFiles::read`], but for those behind version `reached`, and removes files that are none of them.
     pub fn open(
         storage: &dyn CheckpointStorage,
         reached: StateVersion,
         purged: Option<u64>,
         index: &mut Index,
     ) -> Result<Self> {
-        let mut files: Self = match storage.get(MANIFEST)? {
-            Some(body) => {
-                let damaged = || {
-                    let place = storage.place(MANIFEST);
-                    Error::data(format!("{place} is damaged: restore it from a copy"))
-                };
-                let json = checked_json::check(&body).ok_or_else(damaged)?;
-                serde_json::from_str(json).map_err(|error| damaged().with_source(error))?
-            }
-            None if purged.is_some() => {
-                let place = storage.place(MANIFEST);
-                return Err(Error::data(format!("{place} is missing, the list of snapshots: restore it from a copy")));
-            }
-            None => Self::default(),
-        };
+        let mut files = Self::read(storage, purged)?;
         let (mut named, mut ahead) = (Vec::new(), false);
         for (operator, partitions) in &mut files.0 {
             for (partition, snapshots) in partitions {

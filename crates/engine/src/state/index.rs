@@ -1,7 +1,7 @@
 //! Which versions of a partition's state lie where, and from which of them another version can be restored.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,15 @@ pub struct Versions {
     pub queued: bool,
 }
 
+/// Versions from one to another, both inclusive.
+pub type Span = RangeInclusive<StateVersion>;
+
+/// The versions that lie in both of two ascending lists of spans.
+pub fn in_both(left: &[Span], right: &[Span]) -> Vec<Span> {
+    let both = |l: &Span, r: &Span| *l.start().max(r.start())..=*l.end().min(r.end());
+    left.iter().flat_map(|l| right.iter().map(move |r| both(l, r))).filter(|span| !span.is_empty()).collect()
+}
+
 /// All versions.
 pub type Index = BTreeMap<StateId, Versions>;
 
@@ -73,6 +82,12 @@ impl Versions {
         snapshot.max(delta)
     }
 
+    /// The bytes on disk: of its snapshots, and of its changes.
+    pub fn sizes(&self) -> (u64, u64) {
+        let changes = self.deltas.iter().map(|delta| delta.range.len() as u64).sum();
+        (self.snapshots.iter().map(|snapshot| snapshot.bytes).sum(), changes)
+    }
+
     /// The ways to version `at`, the shortest first. `purged` is the last entry that the log has forgotten.
     pub fn ways(&self, at: StateVersion, purged: Option<u64>) -> Vec<Way> {
         let mut ways = Vec::new();
@@ -86,10 +101,31 @@ impl Versions {
                 ways.push(Way { base: Some(*base), deltas: between(Some(base.version)) });
             }
         }
-        if purged.is_none() {
+        // The log keeps all changes of a partition that has no snapshot yet.
+        if purged.is_none() || self.snapshots.is_empty() {
             ways.push(Way { base: None, deltas: between(None) });
         }
         ways
+    }
+
+    /// The versions that can be restored, whatever they are asked for: all from the newest snapshot on, and those from an older
+    /// one to the next if the log has all changes between.
+    pub fn restorable(&self, purged: Option<u64>) -> Vec<Span> {
+        let all = || vec![StateVersion(0)..=StateVersion(u64::MAX)];
+        let Some(purged) = purged.filter(|_| !self.snapshots.is_empty()) else { return all() };
+        let mut spans: Vec<Span> = Vec::new();
+        for (n, Snapshot { version, .. }) in self.snapshots.iter().enumerate() {
+            let until = match self.snapshots.get(n + 1) {
+                None => u64::MAX,
+                Some(_) if version.0 < purged => version.0,
+                Some(next) => next.version.0 - 1,
+            };
+            match spans.last_mut() {
+                Some(last) if last.end().0 + 1 == version.0 => *last = *last.start()..=StateVersion(until),
+                _ => spans.push(*version..=StateVersion(until)),
+            }
+        }
+        spans
     }
 
     /// Whether another snapshot is due.
@@ -133,8 +169,9 @@ mod tests {
     #[test]
     fn every_version_has_its_ways() {
         type Case = (&'static [u64], &'static [u64], Option<u64>, u64, &'static [(u64, &'static [u64])]);
-        let cases: [Case; 6] = [
+        let cases: [Case; 7] = [
             (&[], &[1, 2, 4], None, 3, &[(0, &[1, 2])]),
+            (&[], &[8, 9], Some(5), 8, &[(0, &[8])]),
             (&[2], &[1, 2, 4], None, 4, &[(2, &[4]), (0, &[1, 2, 4])]),
             (&[2], &[4], Some(2), 4, &[(2, &[4])]),
             (&[2, 6], &[3, 5, 6, 8], Some(1), 9, &[(6, &[8]), (2, &[3, 5, 6, 8])]),
@@ -150,6 +187,30 @@ mod tests {
             let expected: Vec<(u64, Vec<u64>)> = expected.iter().map(|(b, d)| (*b, d.to_vec())).collect();
             assert_eq!(got, expected, "{snapshots:?} {deltas:?} {purged:?} {at}");
         }
+    }
+
+    #[test]
+    fn only_versions_whose_changes_are_there_can_be_restored() {
+        const MAX: u64 = u64::MAX;
+        type Case = (&'static [u64], Option<u64>, &'static [(u64, u64)]);
+        let cases: [Case; 6] = [
+            (&[], None, &[(0, MAX)]),
+            (&[], Some(5), &[(0, MAX)]),
+            (&[2, 6], None, &[(0, MAX)]),
+            (&[2, 6], Some(2), &[(2, MAX)]),
+            (&[2, 6], Some(4), &[(2, 2), (6, MAX)]),
+            (&[2, 6, 9], Some(8), &[(2, 2), (6, 6), (9, MAX)]),
+        ];
+        for (snapshots, purged, expected) in cases {
+            let spans = versions(snapshots, &[]).restorable(purged);
+            let got: Vec<_> = spans.iter().map(|span| (span.start().0, span.end().0)).collect();
+            assert_eq!(got, expected, "{snapshots:?} {purged:?}");
+        }
+        let spans = |ends: &[(u64, u64)]| -> Vec<Span> {
+            ends.iter().map(|(first, last)| StateVersion(*first)..=StateVersion(*last)).collect()
+        };
+        let both = in_both(&spans(&[(0, 3), (6, MAX)]), &spans(&[(2, 2), (3, 7), (9, 12)]));
+        assert_eq!(both, spans(&[(2, 2), (3, 3), (6, 7), (9, 12)]));
     }
 
     #[test]

@@ -42,17 +42,48 @@ impl Shape {
         }
     }
 
+    /// The shape of what a variant of an enum holds, if that is one value. `type_name` is its name.
+    pub fn of_variant(&self, variant: &str, type_name: &str) -> Self {
+        let root = self.form.as_ref().and_then(|form| {
+            let Format::TypeName(name) = &form.root else { return None };
+            let Some(ContainerFormat::Enum(variants)) = form.types.get(name) else { return None };
+            match &variants.values().find(|named| named.name == variant)?.value {
+                VariantFormat::NewType(content) => Some(content.as_ref().clone()),
+                _ => None,
+            }
+        });
+        let types = self.form.as_ref().map(|form| form.types.clone());
+        Self { type_name: type_name.to_string(), form: root.zip(types).map(|(root, types)| Form { root, types }) }
+    }
+
     /// A value in a form for people; its bytes in hexadecimal where the shape is not known.
     ///
     /// # Errors
     /// If the bytes are not of this shape.
     pub fn show(&self, bytes: &[u8]) -> Result<Value> {
+        let mut rest = bytes;
+        let value = self.show_first(&mut rest)?;
+        if rest.is_empty() { Ok(value) } else { Err(self.unlike(bytes)) }
+    }
+
+    /// The first of several values that follow each other, which is taken off `bytes`: all of them where the shape is not
+    /// known.
+    ///
+    /// # Errors
+    /// If the bytes do not begin with this shape.
+    pub fn show_first(&self, bytes: &mut &[u8]) -> Result<Value> {
         let Some(form) = &self.form else {
-            return Ok(Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
+            return Ok(Value::String(std::mem::take(bytes).iter().map(|byte| format!("{byte:02x}")).collect()));
         };
         let mut reader = Reader { rest: bytes, types: &form.types };
-        let value = reader.value(&form.root, 0).filter(|_| reader.rest.is_empty());
-        value.ok_or_else(|| Error::data(format!("{} bytes are not a {}", bytes.len(), self.type_name)))
+        let value = reader.value(&form.root, 0).ok_or_else(|| self.unlike(bytes))?;
+        let read = bytes.len() - reader.rest.len();
+        *bytes = &bytes[read..];
+        Ok(value)
+    }
+
+    fn unlike(&self, bytes: &[u8]) -> Error {
+        Error::data(format!("{} bytes are not a {}", bytes.len(), self.type_name))
     }
 }
 
@@ -223,6 +254,24 @@ mod tests {
         }
         let text = serde_json::to_string(&shape).unwrap();
         assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), shape);
+    }
+
+    #[test]
+    fn parts_of_values_are_shown() {
+        let shape = Shape::of::<Kind>();
+        let content = shape.of_variant("With", "what With holds");
+        assert_eq!((content.type_name.as_str(), content.form), ("what With holds", None));
+        #[derive(Serialize, Deserialize)]
+        enum One {
+            None,
+            Some(Vec<u8>),
+        }
+        let content = Shape::of::<One>().of_variant("Some", "bytes");
+        let mut bytes: &[u8] = &postcard::to_stdvec(&(vec![1u8, 2], One::None, One::Some(vec![3]))).unwrap();
+        assert_eq!(content.show_first(&mut bytes).unwrap(), json!([1, 2]));
+        assert_eq!(Shape::of::<One>().show_first(&mut bytes).unwrap(), json!("None"));
+        assert_eq!(Shape::of::<One>().show_first(&mut bytes).unwrap(), json!({ "Some": [3] }));
+        assert!(bytes.is_empty() && content.show_first(&mut bytes).is_err());
     }
 
     #[test]
