@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidemill::engine::batch::BatchId;
 use tidemill::prelude::*;
+use tidemill::streaming_context::Replay;
 
 use crate::report::{Format, Report};
 
@@ -41,57 +44,79 @@ enum End {
 
 type Counts = Arc<Mutex<BTreeMap<Time, Vec<(String, u64)>>>>;
 
-/// Runs a word count: `count` makes the stream of counts, on a context with the batch interval of `options`. `hint` says what to
-/// do where the server can't be reached.
-pub fn run(
-    options: &CountOptions,
-    hint: Option<String>,
-    count: impl FnOnce(&StreamingContext) -> Result<DStream<(String, u64)>>,
-) -> Result<()> {
-    let conf = SparkConf::new().set_master("local[*]").set_app_name("tidemill");
-    let sc = SparkContext::from_conf(options.conf.iter().fold(conf, |conf, (key, value)| conf.set(key, value)))?;
-    let ssc = StreamingContext::new(&sc, Duration::from_millis(u64::from(options.batch_ms)))?;
-    let counts = Counts::default();
-    let collected = Arc::clone(&counts);
-    count(&ssc)?.foreach_rdd_with_time(move |rdd, time| {
-        let rows = rdd.collect()?;
-        collected.lock().unwrap_or_else(PoisonError::into_inner).insert(time, rows);
-        Ok(())
-    })?;
-    let (sender, end) = channel();
-    let interrupted = sender.clone();
-    let mut asked_before = false;
-    let handler = move || {
-        // A second Ctrl-C does not wait for the batch that runs.
-        if std::mem::replace(&mut asked_before, true) {
-            std::process::exit(130);
+/// A program that counts words.
+pub struct Program {
+    ssc: StreamingContext,
+    counts: Counts,
+}
+
+impl Program {
+    /// The program whose counts `count` makes, on a context with the batch interval of `options`, with a checkpoint if there is a
+    /// place for it.
+    pub fn new(
+        options: &CountOptions,
+        checkpoint: Option<&Path>,
+        count: impl FnOnce(&StreamingContext) -> Result<DStream<(String, u64)>>,
+    ) -> Result<Self> {
+        let conf = SparkConf::new().set_master("local[*]").set_app_name("tidemill");
+        let sc = SparkContext::from_conf(options.conf.iter().fold(conf, |conf, (key, value)| conf.set(key, value)))?;
+        let ssc = StreamingContext::new(&sc, Duration::from_millis(u64::from(options.batch_ms)))?;
+        if let Some(place) = checkpoint {
+            ssc.checkpoint(place)?;
         }
-        drop(interrupted.send(End::Interrupted));
-    };
-    ctrlc::set_handler(handler).map_err(|error| Error::retry("can't listen for Ctrl-C").with_source(error))?;
-    ssc.add_streaming_listener(Arc::new(Reporter {
-        report: Report::new(options.format),
-        left: Mutex::new(options.batches),
-        counts,
-        hint: Mutex::new(hint),
-        end: Mutex::new(sender),
-    }));
-    ssc.start()?;
-    let ended = loop {
-        match end.recv_timeout(Duration::from_millis(200)) {
-            Ok(ended) => break ended,
-            // A stream that fails ends the command.
-            Err(_) => drop(ssc.await_termination_or_timeout(Duration::ZERO)?),
-        }
-    };
-    match ended {
-        End::Interrupted => ssc.stop_on_shutdown()?,
-        _ => ssc.stop_with(true, false)?,
+        let counts = Counts::default();
+        let collected = Arc::clone(&counts);
+        count(&ssc)?.foreach_rdd_with_time(move |rdd, time| {
+            let rows = rdd.collect()?;
+            collected.lock().unwrap_or_else(PoisonError::into_inner).insert(time, rows);
+            Ok(())
+        })?;
+        Ok(Self { ssc, counts })
     }
-    match ended {
-        End::Enough | End::Interrupted => Ok(()),
-        End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        End::Output(error) => Err(Error::retry("can't write to the standard output").with_source(error)),
+
+    /// Runs a batch of its checkpoint once more.
+    pub fn replay(&self, batch: BatchId) -> Result<Replay> {
+        self.ssc.replay(batch)
+    }
+
+    /// Runs it until it ends. `hint` says what to do where the server can't be reached.
+    pub fn run(self, options: &CountOptions, hint: Option<String>) -> Result<()> {
+        let Self { ssc, counts } = self;
+        let (sender, end) = channel();
+        let interrupted = sender.clone();
+        let mut asked_before = false;
+        let handler = move || {
+            // A second Ctrl-C does not wait for the batch that runs.
+            if std::mem::replace(&mut asked_before, true) {
+                std::process::exit(130);
+            }
+            drop(interrupted.send(End::Interrupted));
+        };
+        ctrlc::set_handler(handler).map_err(|error| Error::retry("can't listen for Ctrl-C").with_source(error))?;
+        ssc.add_streaming_listener(Arc::new(Reporter {
+            report: Report::new(options.format),
+            left: Mutex::new(options.batches),
+            counts,
+            hint: Mutex::new(hint),
+            end: Mutex::new(sender),
+        }));
+        ssc.start()?;
+        let ended = loop {
+            match end.recv_timeout(Duration::from_millis(200)) {
+                Ok(ended) => break ended,
+                // A stream that fails ends the command.
+                Err(_) => drop(ssc.await_termination_or_timeout(Duration::ZERO)?),
+            }
+        };
+        match ended {
+            End::Interrupted => ssc.stop_on_shutdown()?,
+            _ => ssc.stop_with(true, false)?,
+        }
+        match ended {
+            End::Enough | End::Interrupted => Ok(()),
+            End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            End::Output(error) => Err(Error::retry("can't write to the standard output").with_source(error)),
+        }
     }
 }
 

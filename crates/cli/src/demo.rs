@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidemill::prelude::*;
 
-use crate::count::{CountOptions, complain, run};
+use crate::count::{CountOptions, Program, complain};
 
 /// Isaac Newton's Opticks, 1730.
 const BOOK: &str = include_str!("../assets/opticks.txt");
@@ -40,11 +40,12 @@ impl Demo {
             BOOK.lines().count(),
             self.window
         ));
-        run(&self.options, None, |ssc| {
+        let program = Program::new(&self.options, None, |ssc| {
             let (slide, lines) = (ssc.batch_duration(), ssc.socket_text_stream("127.0.0.1", port)?);
             let counts = lines.text().split_words().count_by_value();
             counts.reduce_by_key_and_window(|a, b| a + b, slide * self.window, slide)
-        })
+        })?;
+        program.run(&self.options, None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod count;
 mod demo;
+mod replay;
 mod report;
 mod state;
 mod table;
@@ -32,10 +33,12 @@ struct Arguments {
 enum Command {
     /// Stream a book through a local socket and count its words in a sliding window.
     Demo(demo::Demo),
+    /// Run one batch of a word count's checkpoint once more and print what comes out; nothing is written.
+    Replay(replay::ReplayBatch),
     /// Look into the states of a checkpoint.
     #[command(subcommand)]
     State(state::State),
-    /// Count the words that a text server sends, batch by batch.
+    /// Count the words that a text server sends, or of files, batch by batch.
     Wordcount(wordcount::WordCount),
 }
 
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(layer).with(arguments.log).init();
     let result = match arguments.command {
         Command::Demo(demo) => demo.run(),
+        Command::Replay(replay) => replay.run(),
         Command::State(state) => state.run(),
         Command::Wordcount(count) => count.run(),
     };

@@ -1,8 +1,10 @@
-//! `tidemill wordcount`: the words of a text server, batch by batch.
+//! `tidemill wordcount`: the words of a text server, or of files that appear in a folder, batch by batch.
+
+use std::path::PathBuf;
 
 use tidemill::prelude::*;
 
-use crate::count::{CountOptions, run};
+use crate::count::{CountOptions, Program};
 
 /// The options of `wordcount`.
 #[derive(clap::Args)]
@@ -11,18 +13,43 @@ pub struct WordCount {
     #[arg(long, default_value = "localhost")]
     host: String,
     /// The text server's port.
-    #[arg(long)]
-    port: u16,
+    #[arg(long, required_unless_present = "files", conflicts_with = "files")]
+    port: Option<u16>,
+    /// Count files that are moved into this folder after the start, in place of a server's text.
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<String>,
+    /// Where offsets, commits and states are kept, a folder or a URI: a restart goes on from there. A server's text is lost with
+    /// the process, files are read again.
+    #[arg(long, value_name = "FOLDER")]
+    pub checkpoint: Option<PathBuf>,
+    /// Count all words so far, not those of the batch.
+    #[arg(long, requires = "checkpoint")]
+    total: bool,
     #[command(flatten)]
-    options: CountOptions,
+    pub options: CountOptions,
 }
 
 impl WordCount {
     /// Runs it.
     pub fn run(&self) -> Result<()> {
-        let hint = format!("start a text server there: nc -lk {}", self.port);
-        run(&self.options, Some(hint), |ssc| {
-            Ok(ssc.socket_text_stream(&self.host, self.port)?.text().split_words().count_by_value())
+        let hint = self.port.map(|port| format!("start a text server there: nc -lk {port}"));
+        self.program()?.run(&self.options, hint)
+    }
+
+    /// The program that these options say.
+    pub fn program(&self) -> Result<Program> {
+        Program::new(&self.options, self.checkpoint.as_deref(), |ssc| {
+            let lines = match (&self.files, self.port) {
+                (Some(folder), _) => ssc.text_file_stream(folder)?,
+                (None, Some(port)) => ssc.socket_text_stream(&self.host, port)?,
+                (None, None) => return Err(Error::usage("give a --port, or a folder of --files")),
+            };
+            let counts = lines.text().split_words().count_by_value();
+            if !self.total {
+                return Ok(counts);
+            }
+            let add = |new: Vec<u64>, total: Option<u64>| Some(new.iter().sum::<u64>() + total.unwrap_or(0));
+            Ok(counts.update_state_by_key(add).named("total"))
         })
     }
 }

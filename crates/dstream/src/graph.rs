@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tidemill_engine::batch::{Batch, BatchId, StreamId};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
-use tidemill_engine::planner::{BatchPlanner, Job, JobSet};
-use tidemill_engine::source::Source;
+use tidemill_engine::planner::{BatchPlanner, Job, JobSet, StateStep};
+use tidemill_engine::source::{InputInfo, Source};
 use tidemill_engine::time::Time;
 
 use crate::context::SparkContext;
@@ -20,6 +21,9 @@ use crate::op::state::StateCore;
 
 /// What happens with a data set of an output operation.
 pub type OutputBody = Arc<dyn Fn(Dataset, Time) -> Result<()> + Send + Sync>;
+
+/// The rows of a data set, for people.
+pub type ShowRows = Arc<dyn Fn(Dataset) -> Result<Vec<Value>> + Send + Sync>;
 
 /// An output operation.
 pub struct OutputOp {
@@ -31,6 +35,20 @@ pub struct OutputOp {
     pub node: Arc<StreamNode>,
     /// What it does with a batch.
     pub body: OutputBody,
+    /// The stream whose rows it is for: where tasks write, the one before they do.
+    pub shown: Arc<StreamNode>,
+    /// The rows of a batch of that stream.
+    pub show: ShowRows,
+}
+
+/// What a batch needs of the graph.
+struct Planned {
+    state: Vec<StateStep>,
+    /// The output operations that are due, with their numbers and data sets.
+    outputs: Vec<(usize, Arc<OutputOp>, Dataset)>,
+    inputs: BTreeMap<StreamId, InputInfo>,
+    /// Data of the batch is lost: neither states nor outputs have it.
+    lost: bool,
 }
 
 /// An input stream.
@@ -256,6 +274,44 @@ impl DStreamGraph {
         Planning { sc: &self.sc, zero: batch.zero, batch, inputs, state, lost, past: false, stand_in: None }
     }
 
+    fn planned(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
+        let planning = self.planning(batch);
+        // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
+        for input in self.inputs.lock().iter() {
+            input.node.get_or_compute(batch.time, &planning)?;
+        }
+        let lost = planning.lost.load(Ordering::Relaxed);
+        let mut due = Vec::new();
+        if !lost {
+            // States move with every batch, whether or not an output operation looks at them this time.
+            for node in self.stateful.lock().iter() {
+                let place = |error: Error| error.context(node.name);
+                node.get_or_compute(batch.time, &planning).map_err(place)?;
+            }
+            let outputs = self.outputs.lock().clone();
+            for (id, output) in outputs.into_iter().enumerate() {
+                let place = |error: Error| error.context(format!("{} at {}", output.name, output.call_site));
+                if let Some(data) = node(&output).get_or_compute(batch.time, &planning).map_err(place)? {
+                    due.push((id, output, data));
+                }
+            }
+        }
+        let (state, inputs) = (planning.state.into_inner(), planning.inputs.into_inner());
+        Ok(Planned { state, outputs: due, inputs, lost })
+    }
+
+    /// What brings the states forward in a batch, and then the rows of the output operations that are due, which are not run.
+    ///
+    /// # Errors
+    /// If data of the batch is lost.
+    pub fn plan_shown(&self, batch: &Batch) -> Result<(Vec<StateStep>, Vec<(Arc<OutputOp>, Dataset)>)> {
+        let planned = self.planned(batch, |output| &output.shown)?;
+        if planned.lost {
+            return Err(Error::data(format!("data of the batch of {} is lost", batch.time)));
+        }
+        Ok((planned.state, planned.outputs.into_iter().map(|(_, output, data)| (output, data)).collect()))
+    }
+
     /// A data set of a batch that is past, if it is still remembered or can be computed of what is.
     pub fn compute_past(&self, node: &StreamNode, time: Time) -> Result<Option<Dataset>> {
         let batch = Batch { id: BatchId(0), time, zero: self.zero().unwrap_or_default(), ranges: BTreeMap::new() };
@@ -294,34 +350,17 @@ impl Compute for Boxed {
 
 impl BatchPlanner for DStreamGraph {
     fn plan(&self, batch: &Batch) -> Result<JobSet> {
-        let planning = self.planning(batch);
-        // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
-        for input in self.inputs.lock().iter() {
-            input.node.get_or_compute(batch.time, &planning)?;
-        }
-        if planning.lost.load(Ordering::Relaxed) {
+        let Planned { state, outputs, inputs, lost } = self.planned(batch, |output| &output.node)?;
+        if lost {
             // Run without its data, the batch would replace what it wrote before by nothing.
             tracing::error!(time = %batch.time, "the outputs of a batch are left out: data of it was lost in a restart");
-            return Ok(JobSet { inputs: planning.inputs.into_inner(), ..JobSet::default() });
         }
-        // States move with every batch, whether or not an output operation looks at them this time.
-        for node in self.stateful.lock().iter() {
-            let place = |error: Error| error.context(node.name);
-            node.get_or_compute(batch.time, &planning).map_err(place)?;
-        }
-        let outputs = self.outputs.lock().clone();
-        let mut jobs = Vec::with_capacity(outputs.len());
-        for (id, output) in outputs.into_iter().enumerate() {
-            let place = || format!("{} at {}", output.name, output.call_site);
-            let Some(data) =
-                output.node.get_or_compute(batch.time, &planning).map_err(|error| error.context(place()))?
-            else {
-                continue;
-            };
-            let (name, description, time) = (output.name.to_string(), output.call_site.to_string(), batch.time);
-            jobs.push(Job { output_op: id, name, description, run: Box::new(move || (output.body)(data, time)) });
-        }
-        Ok(JobSet { state: planning.state.into_inner(), jobs, inputs: planning.inputs.into_inner() })
+        let time = batch.time;
+        let job = |(id, output, data): (usize, Arc<OutputOp>, Dataset)| {
+            let (name, description) = (output.name.to_string(), output.call_site.to_string());
+            Job { output_op: id, name, description, run: Box::new(move || (output.body)(data, time)) }
+        };
+        Ok(JobSet { state, jobs: outputs.into_iter().map(job).collect(), inputs })
     }
 
     fn has_state(&self) -> bool {

@@ -1,6 +1,7 @@
 //! `StreamingContext`: the life cycle of a streaming program.
 
 mod creation;
+mod replay;
 mod start;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use tidemill_engine::waiter::Waiter;
 use crate::conf::SparkConf;
 use crate::context::SparkContext;
 use crate::graph::DStreamGraph;
+
+pub use replay::{Replay, ReplayedOutput};
 
 /// Where a streaming program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

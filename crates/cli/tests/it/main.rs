@@ -2,4 +2,6 @@
 
 mod demo;
 mod process;
+mod replay;
+mod state;
 mod wordcount;

@@ -67,6 +67,21 @@ pub struct Tidemill {
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
+/// What a `tidemill` that ended by itself has said.
+pub struct Ended {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `tidemill` to its end.
+pub fn tidemill(arguments: &[&str]) -> Ended {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tidemill")).args(arguments).env_remove("TIDEMILL_LOG").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
 impl Tidemill {
     /// Starts it; its output is read as it comes.
     pub fn start(arguments: &[&str]) -> Self {

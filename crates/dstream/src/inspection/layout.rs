@@ -81,6 +81,14 @@ impl Layout {
         }
     }
 
+    /// Rows of lower numbers come before those of higher ones: totals before batches.
+    pub fn order(&self, key: &[u8]) -> u8 {
+        match self.form {
+            Form::Totals => key.first().copied().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+
     /// The number of rows of a partition: of totals, and of rows in batches, where it has these.
     pub fn count(&self, rows: &StateRows) -> Result<usize> {
         match self.form {

@@ -98,12 +98,14 @@ pub fn show_state(folder: &Path, operator: &str, which: &Which) -> Result<Rows> 
         let mut rows = Vec::new();
         for id in &state.ids {
             for (key, value) in state.states.rows(id, version)? {
+                let order = state.layout.order(&key);
                 let (key, values) = state.layout.row(&key, &value).map_err(|error| error.context(id))?;
-                rows.push(Row { partition: id.partition, key, values });
+                rows.push((order, Row { partition: id.partition, key, values }));
             }
         }
-        rows.retain(|row| which.key.as_ref().is_none_or(|key| row.key == *key));
-        rows.sort_by(|a, b| by_key(&a.key, &b.key).then(a.partition.cmp(&b.partition)));
+        rows.retain(|(_, row)| which.key.as_ref().is_none_or(|key| row.key == *key));
+        rows.sort_by(|(n, a), (m, b)| by_key((*n, &a.key, a.partition), (*m, &b.key, b.partition)));
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
         Ok(Rows { version, columns: state.layout.columns(), rows })
     })
 }
@@ -135,11 +137,13 @@ pub fn diff_state(folder: &Path, operator: &str, which: &Which) -> Result<Change
                     Ok(Some(values))
                 };
                 let (before, after) = (values(old.get(key))?, values(new.get(key))?);
-                rows.push(Change { partition: id.partition, key: shown, before, after });
+                let change = Change { partition: id.partition, key: shown, before, after };
+                rows.push((state.layout.order(key), change));
             }
         }
-        rows.retain(|row| which.key.as_ref().is_none_or(|key| row.key == *key));
-        rows.sort_by(|a, b| by_key(&a.key, &b.key).then(a.partition.cmp(&b.partition)));
+        rows.retain(|(_, row)| which.key.as_ref().is_none_or(|key| row.key == *key));
+        rows.sort_by(|(n, a), (m, b)| by_key((*n, &a.key, a.partition), (*m, &b.key, b.partition)));
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
         Ok(Changes { before, columns: state.layout.columns(), rows })
     })
 }
@@ -188,11 +192,14 @@ fn between(span: &Span) -> String {
     if span.start() == span.end() { span.start().to_string() } else { format!("{} to {}", span.start(), span.end()) }
 }
 
-/// Numbers by size, all else by its text.
-fn by_key(a: &Value, b: &Value) -> Ordering {
-    match (a.as_i64(), b.as_i64(), a.as_f64(), b.as_f64()) {
+/// By order, then by key: numbers by size, all else by its text. Then by partition.
+fn by_key((n, a, p): (u8, &Value, u32), (m, b, q): (u8, &Value, u32)) -> Ordering {
+    let keys = match (a.as_i64(), b.as_i64(), a.as_f64(), b.as_f64()) {
         (Some(a), Some(b), ..) => a.cmp(&b),
         (_, _, Some(a), Some(b)) => a.total_cmp(&b),
-        _ => (a.as_f64().is_none(), a.to_string()).cmp(&(b.as_f64().is_none(), b.to_string())),
-    }
+        (_, _, a_number, b_number) => {
+            a_number.is_none().cmp(&b_number.is_none()).then_with(|| a.to_string().cmp(&b.to_string()))
+        }
+    };
+    n.cmp(&m).then(keys).then(p.cmp(&q))
 }

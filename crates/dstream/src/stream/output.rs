@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use serde_json::Value;
 use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::chunk::Data;
 use tidemill_engine::error::{Error, Result};
@@ -13,6 +14,8 @@ use tidemill_engine::sink::console::print;
 use tidemill_engine::sink::files::{FileFormat, FileSink};
 use tidemill_engine::sink::text_files::TextFilesSink;
 use tidemill_engine::sink::{Receipt, Sink};
+use tidemill_engine::state::change::encode;
+use tidemill_engine::state::shape::Shape;
 use tidemill_engine::time::Time;
 
 use super::{DStream, typed};
@@ -42,11 +45,23 @@ impl<T: Data> DStream<T> {
         name: &'static str,
         f: impl Fn(Rdd<T>, Time) -> Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
+        self.output_of(self, name, f)
+    }
+
+    /// An output operation whose rows are those of `rows`: this stream has what became of them.
+    #[track_caller]
+    fn output_of<R: Data>(
+        &self,
+        rows: &DStream<R>,
+        name: &'static str,
+        f: impl Fn(Rdd<T>, Time) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
         self.context().check_may_add()?;
-        let sc = self.sc().clone();
+        let (sc, of) = (self.sc().clone(), self.sc().clone());
         let body = Arc::new(move |data, time| f(typed(&sc, data), time));
-        let (call_site, node) = (CallSite::here(), Arc::clone(self.node()));
-        self.context().graph().add_output(OutputOp { name, call_site, node, body });
+        let show = Arc::new(move |data| typed::<R>(&of, data).collect()?.iter().map(shown).collect());
+        let (call_site, node, shown) = (CallSite::here(), Arc::clone(self.node()), Arc::clone(rows.node()));
+        self.context().graph().add_output(OutputOp { name, call_site, node, body, shown, show });
         Ok(())
     }
 
@@ -151,14 +166,14 @@ impl<T: Data> DStream<T> {
     {
         let lines = self.map(|row: T| row.to_string()).text().into_lines();
         let written = lines.then(crate::op::sink::write(self.sc(), Arc::clone(&sink)));
-        written.commit_to(name, sink)
+        written.commit_to(self, name, sink)
     }
 
     #[track_caller]
     fn write_columns(&self, name: &'static str, sink: Arc<dyn Sink>, schema: &SchemaRef) -> Result<()> {
         let batches = to_batches::<T>(self.sc(), schema);
         let written = self.then(batches.then(crate::op::sink::write(self.sc(), Arc::clone(&sink))));
-        written.commit_to(name, sink)
+        written.commit_to(self, name, sink)
     }
 
     /// Writes every batch as lines into a directory `prefix-TIME[.suffix]`, TIME in milliseconds. One that is there from an
@@ -189,17 +204,25 @@ impl<T: Data> DStream<T> {
 }
 
 impl DStream<String> {
-    /// Commits every batch to the sink that gave these receipts.
+    /// Commits every batch to the sink that gave these receipts, of `rows`.
     #[track_caller]
-    fn commit_to(&self, name: &'static str, sink: Arc<dyn Sink>) -> Result<()> {
+    fn commit_to<R: Data>(&self, rows: &DStream<R>, name: &'static str, sink: Arc<dyn Sink>) -> Result<()> {
         if !sink.is_idempotent() {
             tracing::info!(sink = sink.name(), "this sink may see a batch again after a failure");
         }
-        self.output(name, move |receipts, time| {
+        self.output_of(rows, name, move |receipts, time| {
             let batch = BatchStamp::current().filter(|batch| batch.time == time);
             let batch = batch.ok_or_else(|| Error::internal("an output operation runs outside its batch"))?;
             sink.commit(batch, receipts.collect()?.into_iter().map(Receipt).collect())
         })
+    }
+}
+
+/// A row for people: as JSON has it, or, where that has no form for it, as its encoded form shows it.
+fn shown<R: Data>(row: &R) -> Result<Value> {
+    match serde_json::to_value(row) {
+        Ok(value) => Ok(value),
+        Err(_) => Shape::of::<R>().show(encode(row, &mut Vec::new())?),
     }
 }
 

@@ -25,6 +25,7 @@ mod stream_listener;
 mod stream_output;
 mod stream_pairs;
 mod stream_recovery;
+mod stream_replay;
 mod stream_slice;
 mod stream_state;
 mod stream_state_changes;
