@@ -60,7 +60,9 @@ fn pairs(ssc: &StreamingContext, cores: u64, keys: u64, per_batch: u64, touched:
             let first = batch * per_batch;
             match first < keys {
                 true => Box::new((first..keys.min(first + per_batch)).filter(mine).map(|key| (key, 1))),
-                false => Box::new((0..touched).map(move |n| (n * step + batch) % keys).filter(mine).map(|key| (key, 1))),
+                false => {
+                    Box::new((0..touched).map(move |n| (n * step + batch) % keys).filter(mine).map(|key| (key, 1)))
+                }
             }
         })
     }))

@@ -5,6 +5,7 @@
 //! - [`life`] is the program as a process that can be killed; [`trial`] is its folder, its input and its lives, one after the other.
 //! - [`oracle`] computes what must have been written from the input alone, and counts what is lost, doubled or wrong.
 //! - [`kills`] kills at random moments, as a command; the tests of this crate kill at every step of the protocol.
+//! - [`restart`] measures the time from a kill to the next committed batch, with more and more state.
 
 #![forbid(unsafe_code)]
 
@@ -13,5 +14,6 @@ pub mod kills;
 pub mod life;
 pub mod oracle;
 pub mod program;
+pub mod restart;
 pub mod sink;
 pub mod trial;

@@ -49,13 +49,24 @@ pub struct Program {
     /// How many batches that are done the checkpoint keeps.
     #[arg(long, default_value_t = 10)]
     pub retained_batches: u64,
+    /// How many of the batches that were missed a restart makes up for.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub missed_batches: u64,
 }
 
 impl Program {
     /// A program in a folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let (sink, plant) = (SinkKind::default(), Plant::default());
-        Self { folder: folder.into(), interval_ms: 10, sink, plant, snapshot_deltas: 100, retained_batches: 10 }
+        Self {
+            folder: folder.into(),
+            interval_ms: 10,
+            sink,
+            plant,
+            snapshot_deltas: 100,
+            retained_batches: 10,
+            missed_batches: 1_000_000,
+        }
     }
 
     /// The command line of `chaos` that runs it.
@@ -70,6 +81,7 @@ impl Program {
             ("--plant", value(clap::ValueEnum::to_possible_value(&self.plant))),
             ("--snapshot-deltas", name(&self.snapshot_deltas)),
             ("--retained-batches", name(&self.retained_batches)),
+            ("--missed-batches", name(&self.missed_batches)),
         ];
         std::iter::once("program".to_string())
             .chain(pairs.into_iter().flat_map(|(key, value)| [key.to_string(), value]))
@@ -87,7 +99,8 @@ impl Program {
             .set_master("local[2]")
             .set_app_name("chaos")
             .set("spark.tidemill.state.snapshotDeltas", self.snapshot_deltas)
-            .set("spark.tidemill.checkpoint.retainedBatches", self.retained_batches);
+            .set("spark.tidemill.checkpoint.retainedBatches", self.retained_batches)
+            .set("spark.tidemill.recovery.maxMissedBatches", self.missed_batches);
         let mut sinks = Vec::new();
         let ssc = StreamingContext::get_or_create(checkpoint, || {
             let ssc = StreamingContext::from_conf(conf, interval)?;

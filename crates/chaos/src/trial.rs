@@ -65,7 +65,8 @@ impl Trial {
         Ok(judge(&outcome, fed.records, Duration::from_millis(self.program.interval_ms)))
     }
 
-    fn stop_feeding(&mut self) -> Result<Fed> {
+    /// Ends the input.
+    pub fn stop_feeding(&mut self) -> Result<Fed> {
         if let Some(feeder) = self.feeder.take() {
             self.fed = Some(feeder.stop()?);
         }

@@ -173,10 +173,29 @@ const STREAMING_KEYS: &[&str] = &[
 ];
 
 /// Keys of Spark Streaming whose work is done otherwise here: what they set is without effect, and why.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[(
-    "blockQueueSize",
-    "blocks don't wait for a store of blocks; how much a receiver may hold is spark.tidemill.receiver.maxBufferedBytes",
-)];
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    (
+        "blockQueueSize",
+        "blocks don't wait for a store of blocks; how much a receiver may hold is spark.tidemill.receiver.maxBufferedBytes",
+    ),
+    ("receiver.blockStoreTimeout", "storing a block takes as long as the disk takes, or fails with the disk's error"),
+    ("receiver.writeAheadLog.closeFileAfterWrite", "a block is durable when its write returns, as it is"),
+    (
+        "receiver.writeAheadLog.maxFailures",
+        "the write of a block that a receiver stores is tried once, that of buffered rows until it succeeds",
+    ),
+    ("receiver.writeAheadLog.rollingIntervalSecs", "files of the log are cut by size"),
+    ("driver.writeAheadLog.allowBatching", DRIVER_LOG),
+    ("driver.writeAheadLog.batchingTimeout", DRIVER_LOG),
+    ("driver.writeAheadLog.closeFileAfterWrite", DRIVER_LOG),
+    ("driver.writeAheadLog.maxFailures", DRIVER_LOG),
+    ("driver.writeAheadLog.rollingIntervalSecs", DRIVER_LOG),
+];
+
+const DRIVER_LOG: &str = "which blocks a batch has stands in the offset log, which each checkpoint has";
+
+/// Keys that ask for what is not there, and that a program must not run without.
+const REFUSED: &[&str] = &["driver.writeAheadLog.class", "receiver.writeAheadLog.class"];
 
 /// The keys of `spark.tidemill.*`.
 const TIDEMILL_KEYS: &[&str] = &[
@@ -190,13 +209,15 @@ const TIDEMILL_KEYS: &[&str] = &[
 /// Warns of `spark.streaming.*` and `spark.tidemill.*` keys that nobody reads here.
 ///
 /// # Errors
-/// If the write-ahead log of receivers is asked for: who relies on it must not run without it.
+/// If a write-ahead log of the user's own is asked for: it can't be loaded here.
 pub(crate) fn check_keys(conf: &SparkConf) -> Result<()> {
-    if conf.get_parsed("spark.streaming.receiver.writeAheadLog.enable", false)? {
-        return Err(Error::usage(
-            "spark.streaming.receiver.writeAheadLog.enable=true: there is no write-ahead log of receivers yet; without it, what \
-             they received is lost in a crash",
-        ));
+    for name in REFUSED {
+        let key = format!("spark.streaming.{name}");
+        if let Some(class) = conf.get(&key) {
+            return Err(Error::usage(format!(
+                "{key}={class}: a log can't be loaded by the name of a class; leave it out for the one that lies in the checkpoint"
+            )));
+        }
     }
     for (key, _) in conf.get_all() {
         let unknown =
@@ -235,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn a_write_ahead_log_that_is_not_there_is_refused() {
-        let key = "spark.streaming.receiver.writeAheadLog.enable";
-        let checked =
-            |value: &str| check_keys(&SparkConf::new().set(key, value).set("spark.streaming.typo", 1)).is_ok();
-        assert_eq!([checked("true"), checked("false"), checked("maybe")], [false, true, false]);
+    fn a_log_of_ones_own_is_refused_and_other_keys_are_not() {
+        let checked = |key: &str| check_keys(&SparkConf::new().set(key, "x")).is_ok();
+        let keys =
+            ["receiver.writeAheadLog.class", "driver.writeAheadLog.class", "driver.writeAheadLog.maxFailures", "typo"];
+        assert_eq!(keys.map(|key| checked(&format!("spark.streaming.{key}"))), [false, false, true, true]);
     }
 
     #[test]

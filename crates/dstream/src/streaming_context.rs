@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidemill_engine::checkpoint::place::CheckpointPlace;
 use tidemill_engine::clock::{Clock, SystemClock};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, forbid_in_task};
@@ -19,7 +20,6 @@ use tidemill_engine::waiter::Waiter;
 use crate::conf::SparkConf;
 use crate::context::SparkContext;
 use crate::graph::DStreamGraph;
-use crate::rdd::local;
 
 /// Where a streaming program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +135,20 @@ impl StreamingContext {
     }
 
     /// Logs offsets and commits of batches in this folder; a restart goes on where they end. One driver at a time.
+    ///
+    /// A folder may be in an object store: `s3://BUCKET/PREFIX`, with the Cargo feature `s3` and what `AWS_*` variables of the
+    /// environment say. There the driver that starts last has the checkpoint, and one that runs on it stops.
+    ///
+    /// # Errors
+    /// After the start; or if it is a URI that can't be used.
     pub fn checkpoint(&self, folder: impl Into<PathBuf>) -> Result<()> {
         self.require_initialized("setting the checkpoint folder")?;
-        *self.0.checkpoint.lock() = Some(local(&folder.into())?.to_path_buf());
+        let folder = folder.into();
+        // A local folder as a path, a URI as it is.
+        *self.0.checkpoint.lock() = Some(match CheckpointPlace::parse(&folder)? {
+            CheckpointPlace::Local(path) => path,
+            _ => folder,
+        });
         Ok(())
     }
 
@@ -260,7 +271,8 @@ impl StreamingContext {
     /// within `spark.streaming.gracefulStopTimeout` (10 batches). Stopping twice is no error.
     ///
     /// # Errors
-    /// If a listener or a task asks for it: the stop would wait for them.
+    /// If a listener or a task asks for it: the stop would wait for them. If a receiver with the write-ahead log had rows that could not be
+    /// written to it: they are lost, and the stream has stopped all the same.
     pub fn stop_with(&self, stop_spark_context: bool, graceful: bool) -> Result<()> {
         if on_listener_thread() {
             return Err(Error::usage("Cannot stop StreamingContext within listener bus thread."));
@@ -277,10 +289,11 @@ impl StreamingContext {
             execution.clone()
         };
         // Without the lock: jobs may ask for the stop, too, while they end.
-        if let Some(execution) = execution {
-            execution.stop(graceful);
+        let stopped = execution.map_or(Ok(()), |execution| {
+            let stopped = execution.stop(graceful);
             self.0.bus.flush();
-        }
+            stopped
+        });
         // With the execution goes the lock of the checkpoint folder.
         *self.0.execution.lock() = None;
         *self.0.state.lock() = StreamingContextState::Stopped;
@@ -288,6 +301,6 @@ impl StreamingContext {
         if stop_spark_context {
             self.0.sc.stop();
         }
-        Ok(())
+        stopped
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
-use crate::clock::Clock;
+use crate::clock::{Clock, Waker};
 use crate::error::Error;
 use crate::listener::{BatchInfo, ListenerBus, OutputOperationInfo, StreamingEvent};
 use crate::planner::JobSet;
@@ -15,6 +15,8 @@ use crate::planner::JobSet;
 pub struct BatchRun {
     /// The batch.
     pub batch: Batch,
+    /// Its states have come to their next version, or will not: its jobs may begin.
+    pub ready: Waker,
     state: Mutex<State>,
 }
 
@@ -53,7 +55,11 @@ impl BatchRun {
         };
         let (left, submitted) = (jobs.jobs.len(), clock.monotonic());
         let state = State { info, left, failed: false, submitted, started: None, jobs_started: BTreeMap::new() };
-        Self { batch, state: Mutex::new(state) }
+        let ready = Waker::default();
+        if jobs.state.is_empty() {
+            ready.wake();
+        }
+        Self { batch, ready, state: Mutex::new(state) }
     }
 
     /// The records of all sources.

@@ -1,7 +1,12 @@
 //! Where a checkpoint lies: logs that are appended to, and files that are put whole.
 
+mod blocking;
+pub(crate) mod checked_json;
 pub mod local;
 pub mod metadata;
+pub mod object;
+mod object_log;
+pub mod place;
 mod segment_log;
 
 use bytes::Bytes;
@@ -35,6 +40,14 @@ pub trait CheckpointStorage: Send + Sync + 'static {
     /// The names of all files below a folder, as [`CheckpointStorage::get`] takes them, sorted. The files of logs are among
     /// them. A folder that is not there has none.
     fn list(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Asked before what two drivers must not both write.
+    ///
+    /// # Errors
+    /// If another driver has taken the checkpoint over.
+    fn check_alone(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Removes a file; it is no error if there is none. After a crash of the machine the file may be there again.
     fn delete(&self, name: &str) -> Result<()>;

@@ -1,11 +1,22 @@
 //! Time comes in through here only, so that tests run on a manual clock, in no real time.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::time::Time;
+
+/// Bytes that differ from one call to the next, and from one process to the next: for names, not for secrets.
+pub fn random_bytes() -> [u8; 16] {
+    // Its keys are random in each process, and differ from one to the next.
+    let half = |n: u8| RandomState::new().hash_one(n).to_le_bytes();
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&half(0));
+    bytes[8..].copy_from_slice(&half(1));
+    bytes
+}
 
 /// Tells the time and waits for it.
 pub trait Clock: Send + Sync {

@@ -41,6 +41,7 @@ impl Ledger {
             setup.inputs.get(stream).map(|input| (input.name.clone(), range.clone()))
         };
         let ranges = batch.ranges.iter().filter_map(named).collect();
+        logs.storage.check_alone()?;
         failpoint::hit("offsets-planned");
         logs.offsets.lock().append(&LoggedBatch { id: batch.id, time: batch.time, ranges })?;
         failpoint::hit("offsets-logged");
@@ -66,8 +67,9 @@ impl Ledger {
             for (stream, end) in &passed.ends {
                 let Some(Input { source, .. }) = setup.inputs.get(stream) else { continue };
                 // Without a checkpoint, or from a source that forgets, nothing is ever read again.
-                let read_again = passed.held && self.logs.is_some() && source.is_replayable();
-                if !read_again {
+                if passed.held && self.logs.is_some() && source.is_replayable() {
+                    source.release(end);
+                } else {
                     errors.extend(source.commit(end).err());
                 }
             }
@@ -80,6 +82,7 @@ impl Ledger {
     fn commit(&self, batch: BatchId, state: Option<u64>) -> Result<()> {
         let Some(logs) = &self.logs else { return Ok(()) };
         failpoint::hit("jobs-done");
+        logs.storage.check_alone()?;
         let before = self.state.lock().frontier.first_not_done().unwrap_or(batch);
         logs.commits.lock().append(Commit { batch, before, state })?;
         failpoint::hit("commit-logged");
@@ -100,5 +103,79 @@ impl Ledger {
         logs.commits.lock().purge_before(before)?;
         failpoint::hit("commits-purged");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checkpoint::metadata::{CheckpointMetadata, Program};
+    use crate::planner::{BatchPlanner, JobSet};
+    use crate::recovery::{Resume, open_checkpoint};
+    use crate::time::Time;
+
+    struct NoJobs;
+
+    impl BatchPlanner for NoJobs {
+        fn plan(&self, _: &Batch) -> Result<JobSet> {
+            Ok(JobSet::default())
+        }
+    }
+
+    fn open(place: &str) -> (CheckpointLogs, Resume) {
+        let (logs, resume) = open_checkpoint(Path::new(place)).unwrap();
+        let batch_interval = Duration::from_millis(10);
+        let program =
+            Program { batch_interval, zero: Time::default(), next: resume.next, streams: Vec::new(), dropped: "" };
+        logs.set_metadata(CheckpointMetadata::for_program(logs.metadata(), &program).unwrap()).unwrap();
+        (logs, resume)
+    }
+
+    #[test]
+    fn logs_hold_what_a_restart_needs_and_the_last_batches() {
+        let place = "memory:ledger";
+        let (logs, _) = open(place);
+        let storage = std::sync::Arc::clone(&logs.storage);
+        let (ledger, setup) = (Ledger::new(Some(logs), 3), Setup::of(std::sync::Arc::new(NoJobs)));
+        let held = |log: &str| {
+            let numbers = storage.open_log(log).unwrap().numbers();
+            (numbers[0], *numbers.last().unwrap())
+        };
+        let run = |id: u64, succeeds: bool| {
+            let (id, time) = (BatchId(id), Time::from_millis(id as i64));
+            let batch = Batch { id, time, zero: Time::default(), ranges: [].into() };
+            ledger.planned(&batch, &setup).unwrap();
+            ledger.begun(id);
+            assert!(ledger.over(&batch, succeeds.then_some(Ok(None)), &setup).is_empty());
+        };
+        (0..100).for_each(|id| run(id, true));
+        assert!(held("offsets").0 >= 92 && held("commits").0 >= 92, "{:?}", held("offsets"));
+        // A batch that has failed is held, as are the commits after it; what lies before goes.
+        run(100, false);
+        (101..130).for_each(|id| run(id, true));
+        assert!((95..=100).contains(&held("offsets").0), "{:?}", held("offsets"));
+        assert_eq!((held("offsets").1, held("commits").1), (129, 128));
+        drop(ledger);
+        let (logs, resume) = open(place);
+        let ids = |resume: &Resume| resume.unfinished.iter().map(|batch| batch.id.0).collect::<Vec<_>>();
+        assert_eq!((ids(&resume), resume.next), (vec![100], BatchId(130)));
+        // Run again it holds nothing any more.
+        let ledger = Ledger::new(Some(logs), 3);
+        let batch = Batch { id: BatchId(100), time: Time::default(), zero: Time::default(), ranges: [].into() };
+        ledger.begun(batch.id);
+        assert!(ledger.over(&batch, Some(Ok(None)), &setup).is_empty());
+        for id in 130..140 {
+            let batch = Batch { id: BatchId(id), ..batch.clone() };
+            ledger.planned(&batch, &setup).unwrap();
+            ledger.begun(batch.id);
+            assert!(ledger.over(&batch, Some(Ok(None)), &setup).is_empty());
+        }
+        assert!(held("offsets").0 >= 132 && held("commits").0 >= 132, "{:?}", held("commits"));
+        drop(ledger);
+        let (_, resume) = open(place);
+        assert_eq!((ids(&resume), resume.next, resume.committed), (vec![], BatchId(140), Some(BatchId(139))));
     }
 }

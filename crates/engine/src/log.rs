@@ -3,3 +3,4 @@
 pub mod commit_log;
 pub mod metadata_log;
 pub mod offset_log;
+pub mod receiver_log;

@@ -21,7 +21,7 @@ use crate::clock::Waker;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::function::{catch_panic, on_driver};
-use crate::input::Input;
+use crate::input::{Input, end_all, start_all, stop_all};
 use crate::ledger::Ledger;
 use crate::listener::StreamingEvent;
 use crate::planner::{Job, StateStep};
@@ -96,13 +96,7 @@ impl MicroBatchExecution {
         }
         let Bound { unfinished, ends } = resume.bind(metadata.as_ref(), &setup.inputs)?;
         let now = setup.clock.now();
-        let stop_sources = |setup: &Setup| setup.inputs.values().for_each(|input| input.source.stop());
-        for (stream, input) in &setup.inputs {
-            if let Err(error) = input.source.start(&ends[stream], now) {
-                stop_sources(&setup);
-                return Err(error.context(format!("starting {}", input.source.name())));
-            }
-        }
+        start_all(&setup.inputs, &ends, now)?;
         let first = setup.first;
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
         let (waker, halted, ledger) = (Waker::default(), Waker::default(), Ledger::new(logs, setup.retained_batches));
@@ -121,7 +115,7 @@ impl MicroBatchExecution {
             let body = move || shared.generate_batches(unfinished, first, &sender);
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
-        let threads = spawn_all().inspect_err(|_| stop_sources(&shared.setup))?;
+        let threads = spawn_all().inspect_err(|_| stop_all(&shared.setup.inputs))?;
         let own = threads.jobs.iter().chain([&threads.generator]).map(|thread| thread.thread().id()).collect();
         Ok(Self { shared, threads: Mutex::new(Some(threads)), own, queue, stopped: Waker::default() })
     }
@@ -131,18 +125,21 @@ impl MicroBatchExecution {
     /// waited for.
     ///
     /// A job may stop its own stream: it is not waited for, and the jobs behind it run inside it.
-    pub fn stop(&self, graceful: bool) {
+    ///
+    /// # Errors
+    /// If a source has lost what a restart should have found. The waiter hears of it, too.
+    pub fn stop(&self, graceful: bool) -> Result<()> {
         let (shared, this) = (&self.shared, std::thread::current().id());
         let Some(threads) = self.threads.lock().take() else {
             if !self.own.contains(&this) {
                 self.stopped.wait();
             }
-            return;
+            return Ok(());
         };
         if !graceful {
             shared.halted.wake();
         }
-        shared.setup.inputs.values().for_each(|input| input.source.stop());
+        stop_all(&shared.setup.inputs);
         let generating = threads.generator.thread().id() == this;
         if graceful && !generating {
             shared.wait_for_pending_input();
@@ -157,8 +154,10 @@ impl MicroBatchExecution {
             }
             threads.jobs.into_iter().filter(|job| job.thread().id() != this).for_each(|job| drop(job.join()));
         }
+        let ended = end_all(&shared.setup.inputs, &shared.setup.waiter);
         shared.setup.waiter.stop();
         self.stopped.wake();
+        ended
     }
 
     /// Waits until the batch of `time` is generated and all batches submitted so far are completed, or the stream has
@@ -174,7 +173,8 @@ impl MicroBatchExecution {
 impl Drop for MicroBatchExecution {
     fn drop(&mut self) {
         if self.threads.lock().is_some() {
-            self.stop(false);
+            // The waiter has heard of what went wrong.
+            let _ = self.stop(false);
         }
     }
 }
@@ -281,6 +281,10 @@ impl Shared {
     fn run_jobs(self: &Arc<Self>, queue: &Receiver<QueuedJob>) {
         // Ends when the generator has ended and the queue is empty.
         for (run, work) in queue {
+            if !matches!(work, Work::State(_)) {
+                // On another thread, if there is one: it was taken from the queue before.
+                run.ready.wait();
+            }
             if self.halted.is_awake() {
                 self.abandon(&run, &work);
                 continue;
@@ -294,6 +298,7 @@ impl Shared {
                         self.setup.waiter.fail(error.context(format!("the states of batch {}", run.batch.time)));
                         run.fail();
                     }
+                    run.ready.wake();
                     continue;
                 }
                 Work::End => {
@@ -344,7 +349,9 @@ impl Shared {
 
     /// A job that will not run; its batch stays uncommitted.
     fn abandon(&self, run: &BatchRun, work: &Work) {
-        if !matches!(work, Work::State(_)) && run.job_abandoned() {
+        if matches!(work, Work::State(_)) {
+            run.ready.wake();
+        } else if run.job_abandoned() {
             self.setup.planner.completed(&run.batch);
             self.ended(run.batch.id);
         }

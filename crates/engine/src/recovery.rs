@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 
 use crate::batch::{Batch, BatchId, StreamId};
 use crate::checkpoint::CheckpointStorage;
-use crate::checkpoint::local::{FolderLock, LocalStorage};
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
+use crate::checkpoint::place::{CheckpointPlace, Claim};
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::log::commit_log::{CommitLog, Done};
-use crate::log::offset_log::{LoggedBatch, OffsetLog};
+use crate::log::commit_log::{COMMIT_LOG, CommitLog, Done};
+use crate::log::offset_log::{LoggedBatch, OFFSET_LOG, OffsetLog};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
 
@@ -26,7 +26,7 @@ pub struct CheckpointLogs {
     /// The batches that are done.
     pub commits: Mutex<CommitLog>,
     metadata: Mutex<Option<CheckpointMetadata>>,
-    _lock: FolderLock,
+    _claim: Claim,
 }
 
 impl CheckpointLogs {
@@ -100,48 +100,88 @@ impl Resume {
     }
 }
 
-/// Opens a checkpoint folder and finds where to go on.
+/// Opens a checkpoint, a folder or a URI, for a driver, and finds where to go on.
 ///
 /// # Errors
-/// If another process has it open, or a log is damaged.
-pub fn open_checkpoint(folder: &Path) -> Result<(CheckpointLogs, Resume)> {
-    let storage = LocalStorage::open(folder)?;
-    let lock = storage.lock()?;
-    let metadata = CheckpointMetadata::read(&storage)?;
-    let (offsets, planned) = OffsetLog::open(&storage)?;
-    let (commits, done) = CommitLog::open(&storage)?;
-    if metadata.is_none() && !planned.is_empty() {
+/// If another driver has it open, or a log is damaged.
+pub fn open_checkpoint(place: &Path) -> Result<(CheckpointLogs, Resume)> {
+    let (storage, claim) = CheckpointPlace::parse(place)?.open_alone()?;
+    read_checkpoint(storage, claim)
+}
+
+/// Finds where to go on with a checkpoint.
+///
+/// # Errors
+/// If a log is damaged.
+pub fn read_checkpoint(storage: Arc<dyn CheckpointStorage>, claim: Claim) -> Result<(CheckpointLogs, Resume)> {
+    let metadata = CheckpointMetadata::read(storage.as_ref())?;
+    // Commits first: who only looks, beside a driver that runs, finds what they speak of.
+    let (commits, done) = CommitLog::open(storage.as_ref())?;
+    let (offsets, planned) = OffsetLog::open(storage.as_ref())?;
+    if metadata.is_none() && (!planned.is_empty() || done.last().is_some()) {
         let place = storage.place(METADATA);
         return Err(Error::data(format!("{place} is missing, though batches were logged; restore it from a copy")));
     }
+    check_together(storage.as_ref(), &planned, &done)?;
     let logs = CheckpointLogs {
-        storage: Arc::new(storage),
+        storage,
         offsets: Mutex::new(offsets),
         commits: Mutex::new(commits),
         metadata: Mutex::new(metadata),
-        _lock: lock,
+        _claim: claim,
     };
     Ok((logs, resume(planned, &done)))
 }
 
-/// Whether there is a checkpoint in a folder, which can be read.
+/// An error if entries of one log are missing that the other one speaks of.
+fn check_together(storage: &dyn CheckpointStorage, planned: &[LoggedBatch], done: &Done) -> Result<()> {
+    let (offsets, commits) = (storage.place(OFFSET_LOG), storage.place(COMMIT_LOG));
+    let lost = |text: String| Err(Error::data(format!("{text}: restore the folder from a copy")));
+    let last = planned.last().map(|batch| batch.id);
+    if let Some(committed) = done.last().filter(|committed| last.is_none_or(|last| last < *committed)) {
+        return lost(format!("batch {committed} is missing in {offsets}, which {commits} says is done"));
+    }
+    // What the offset log has forgotten was done.
+    let first = planned.first().map_or(0, |batch| batch.id.0);
+    match (done.before.0..first).map(BatchId).find(|batch| !done.contains(*batch)) {
+        Some(batch) => lost(format!("batch {batch} is missing: in {commits}, if it was done, else in {offsets}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether there is a checkpoint in a place, which can be read.
 ///
 /// # Errors
-/// If another process has it open, or a file is damaged.
-pub fn has_checkpoint(folder: &Path) -> Result<bool> {
-    // Opened as for a run: who only looked could take for damage what another driver is about to write.
-    Ok(folder.is_dir() && open_checkpoint(folder)?.0.metadata().is_some())
+/// If another driver has it open, on a local disk, or a file is damaged.
+pub fn has_checkpoint(place: &Path) -> Result<bool> {
+    let (storage, claim) = match CheckpointPlace::parse(place)? {
+        CheckpointPlace::Local(folder) if !folder.is_dir() => return Ok(false),
+        // Opened as for a run: opening mends a log whose last write was cut short, which another driver may be about to write.
+        local @ CheckpointPlace::Local(_) => local.open_alone()?,
+        // To look changes nothing there, but a claim would stop another driver.
+        objects => (objects.open()?, Claim::default()),
+    };
+    Ok(read_checkpoint(storage, claim)?.0.metadata().is_some())
 }
 
 /// Moves a checkpoint folder to a name beside it that is free, and gives that.
-pub fn set_aside(folder: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// If it is not a folder of the local disk, or can't be moved.
+pub fn set_aside(place: &Path) -> Result<PathBuf> {
+    let CheckpointPlace::Local(folder) = CheckpointPlace::parse(place)? else {
+        let place = place.display();
+        return Err(Error::usage(format!(
+            "a checkpoint in an object store, {place}, can't be set aside: use another prefix"
+        )));
+    };
     let failed = |error| Error::retry(format!("can't set {} aside", folder.display())).with_source(error);
     let mut aside = folder.as_os_str().to_owned();
     aside.push(".unreadable");
     while Path::new(&aside).try_exists().map_err(failed)? {
         aside.push("-");
     }
-    std::fs::rename(folder, &aside).map_err(failed)?;
+    std::fs::rename(&folder, &aside).map_err(failed)?;
     Ok(aside.into())
 }
 
@@ -217,5 +257,46 @@ mod tests {
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();
         assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("metadata is missing"));
+    }
+
+    #[test]
+    fn logs_that_lack_what_the_other_one_speaks_of_are_refused() {
+        // (planned, all before this one are done, done, what is missing and where)
+        type Case = (&'static [u64], u64, &'static [u64], Option<(&'static str, &'static str)>);
+        let cases: [Case; 9] = [
+            (&[], 0, &[], None),
+            (&[0, 1], 0, &[0], None),
+            (&[5, 6], 4, &[4, 6], None),
+            (&[5, 6], 5, &[], None),
+            (&[], 3, &[3], Some(("batch 3", "offsets"))),
+            (&[0, 1], 2, &[2], Some(("batch 2", "offsets"))),
+            (&[5, 6], 0, &[], Some(("batch 0", "commits"))),
+            (&[5, 6], 3, &[3], Some(("batch 4", "commits"))),
+            (&[5, 6], 4, &[5, 6], Some(("batch 4", "commits"))),
+        ];
+        for (planned, before, done, missing) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let (logs, _) = open_checkpoint(folder.path()).unwrap();
+            logs.set_metadata(metadata()).unwrap();
+            planned.iter().for_each(|id| logs.offsets.lock().append(&batch(*id, *id, id + 1)).unwrap());
+            for id in done {
+                let commit = Commit { batch: BatchId(*id), before: BatchId(before), state: None };
+                logs.commits.lock().append(commit).unwrap();
+            }
+            if done.is_empty() && before > 0 {
+                let (batch, before) = (BatchId(before - 1), BatchId(before));
+                logs.commits.lock().append(Commit { batch, before, state: None }).unwrap();
+            }
+            drop(logs);
+            let error = open_checkpoint(folder.path()).err().map(|error| error.message().to_string());
+            match (missing, error) {
+                (None, None) => {}
+                (Some((batch, log)), Some(error)) => {
+                    let log = folder.path().join(log).display().to_string();
+                    assert!(error.contains(&format!("{batch} is missing")) && error.contains(&log), "{error}");
+                }
+                (expected, error) => panic!("{planned:?}, {before}, {done:?}: {expected:?}, got {error:?}"),
+            }
+        }
     }
 }

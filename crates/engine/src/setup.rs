@@ -44,3 +44,25 @@ pub struct Setup {
     /// How long a graceful stop waits until all that was received is made into batches.
     pub graceful_timeout: Duration,
 }
+
+#[cfg(test)]
+impl Setup {
+    /// No inputs, no checkpoint, a clock that stands still.
+    pub fn of(planner: Arc<dyn BatchPlanner>) -> Self {
+        Self {
+            clock: Arc::<crate::clock::ManualClock>::default(),
+            trigger: Trigger::Interval(Duration::from_secs(1)),
+            first: Time::from_millis(1000),
+            zero: Time::default(),
+            inputs: BTreeMap::new(),
+            planner,
+            checkpoint: None,
+            retained_batches: 10,
+            state: Arc::<crate::state::MemoryStateStore>::default(),
+            bus: Arc::default(),
+            waiter: Arc::default(),
+            concurrent_jobs: 1,
+            graceful_timeout: Duration::ZERO,
+        }
+    }
+}

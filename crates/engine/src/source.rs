@@ -93,6 +93,10 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// No batch of this process reads again what lies before `end`, but a restart may: what is in memory only may go, what is
+    /// durable must stay. Told in the order of batches, where [`Source::commit`] is not.
+    fn release(&self, _end: &Offset) {}
+
     /// Where the source may keep, durably, what it needs to replay ranges: in `folder` of `storage`. Told before the start, if
     /// there is a checkpoint.
     fn set_checkpoint(&self, _storage: &Arc<dyn CheckpointStorage>, _folder: &str) -> Result<()> {
@@ -106,6 +110,14 @@ pub trait Source: Send + Sync {
 
     /// Ends receiving; what was received stays readable.
     fn stop(&self) {}
+
+    /// The stream is over, after [`Source::stop`]: no batch is made any more, and nothing may be written any more.
+    ///
+    /// # Errors
+    /// If something is lost that was received and that a restart should have found.
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether data waits that no batch covers yet, `end` being where the last batch ended. Only for sources that
     /// receive: a graceful stop goes on until nothing waits.

@@ -5,7 +5,7 @@
 //! whole batch, if it could not even be planned. As in Spark, where the next batch computes what the last one failed to.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -20,7 +20,7 @@ use crate::state::StateStore;
 pub struct StateTurns {
     store: Arc<dyn StateStore>,
     planner: Arc<dyn BatchPlanner>,
-    owed: Mutex<Vec<Owed>>,
+    owed: Mutex<BTreeMap<BatchId, Owed>>,
     /// Batches that are submitted and not over.
     open: Mutex<BTreeSet<BatchId>>,
     over: Condvar,
@@ -69,22 +69,23 @@ impl StateTurns {
 
     /// A batch could not be planned: what it would have done to states is owed.
     pub fn not_planned(&self, batch: &Batch) {
-        self.owed.lock().push(Owed { batch: batch.clone(), steps: None });
+        self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps: None });
     }
 
     /// Brings all states to the version after `batch`, when it is its turn.
     pub fn run(&self, batch: &Batch, steps: Vec<StateStep>) -> Result<()> {
         self.wait_for_turn(batch.id);
         let mut owed = self.owed.lock();
-        owed.push(Owed { batch: batch.clone(), steps: Some(steps) });
-        while let Some(first) = owed.first_mut() {
-            let time = first.batch.time;
+        owed.insert(batch.id, Owed { batch: batch.clone(), steps: Some(steps) });
+        // A later batch may be owed already: batches are planned ahead of their turn.
+        while let Some(mut first) = owed.first_entry().filter(|first| *first.key() <= batch.id) {
+            let time = first.get().batch.time;
             let place = |error: Error| match time == batch.time {
                 true => error,
                 false => error.context(format!("the state is still that before the batch of {time}")),
             };
-            first.run(self.planner.as_ref()).map_err(place)?;
-            owed.remove(0);
+            first.get_mut().run(self.planner.as_ref()).map_err(place)?;
+            first.remove();
         }
         Ok(())
     }

@@ -158,7 +158,7 @@ impl Database for Postgres {
                 transaction.execute(delete, &[&target.sink, &limit]).map_err(failure)?;
             }
         }
-        failpoint::hit("sql-rows-written");
+        failpoint::hit("postgres-rows-written");
         transaction.commit().map_err(failure)?;
         self.made |= is_new;
         Ok(is_new)

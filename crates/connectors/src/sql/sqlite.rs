@@ -100,7 +100,7 @@ impl Database for Sqlite {
                 transaction.execute(delete, params![target.sink, limit]).map_err(failure)?;
             }
         }
-        failpoint::hit("sql-rows-written");
+        failpoint::hit("sqlite-rows-written");
         transaction.commit().map_err(failure)?;
         Ok(is_new)
     }

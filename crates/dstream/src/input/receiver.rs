@@ -14,7 +14,17 @@ use crate::op::narrow::decode_values;
 use crate::stream::DStream;
 use crate::streaming_context::StreamingContext;
 
+/// Buffered rows of so many bytes are cut into a block before its interval is over: 64 MiB.
+const FULL_BYTES: u64 = 64 << 20;
+
 /// Takes data in from outside and stores it.
+///
+/// **What is reliable.** With `spark.streaming.receiver.writeAheadLog.enable=true`, which needs a checkpoint folder, a block that
+/// [`ReceiverContext::store_many`] has returned from is on disk, and outlives a crash of the process and of the machine: it is in exactly one
+/// batch, which a restart runs again, with the same rows in the same order, until it is done. So a receiver acknowledges after
+/// `store_many`, and a sender that sends again what was not acknowledged loses nothing; what it sends twice is there twice. Single rows
+/// of [`ReceiverContext::store`] are on disk before a batch has them, but not yet when `store` returns: a crash loses those of
+/// the last block interval. Without the log, all that no finished batch has covered is lost in a crash.
 ///
 /// `on_start` runs on a thread of its own, once for each start; it may do its work there, or start threads and return. It
 /// ends when [`ReceiverContext::is_stopped`] says so; what it stores after that is refused.
@@ -51,13 +61,13 @@ pub trait Receiver<T: Data>: Send + Sync + 'static {
 
 /// What a receiver works with. Cheap to clone, for threads that it starts.
 pub struct ReceiverContext<T> {
-    rows: Arc<RowBuffer<T>>,
+    buffer: Arc<RowBuffer<T>>,
     control: Control,
 }
 
 impl<T> Clone for ReceiverContext<T> {
     fn clone(&self) -> Self {
-        Self { rows: Arc::clone(&self.rows), control: self.control.clone() }
+        Self { buffer: Arc::clone(&self.buffer), control: self.control.clone() }
     }
 }
 
@@ -65,32 +75,46 @@ impl<T: Data> ReceiverContext<T> {
     /// Stores one row; it joins the others of its `spark.streaming.blockInterval` (200 ms) in a block. Waits where the rate is
     /// limited, and while rows of `spark.tidemill.receiver.maxBufferedBytes` (256 MiB) wait for their batches to end.
     ///
+    /// With the write-ahead log on, the row is in it when a batch has it, not yet when this returns. Where the log can't be written,
+    /// rows wait in memory, listeners are told, and each batch and block tries again.
+    ///
     /// # Errors
-    /// If the receiver was stopped.
+    /// If the receiver was stopped, or the row is too large for the write-ahead log, where that is on.
     pub fn store(&self, row: T) -> Result<()> {
+        let bytes = row_bytes(&row);
+        self.control.check_size(bytes)?;
         self.control.may_store(1)?;
         self.control.cut_block();
-        {
-            let mut rows = self.rows.rows.lock();
+        let buffered = {
+            let mut rows = self.buffer.rows.lock();
             // Asked again under the lock, which the last flush takes after the stop: no row is taken and then lost.
             if self.is_stopped() {
                 return Err(stopped());
             }
-            self.rows.bytes.fetch_add(row_bytes(&row), Ordering::Relaxed);
             rows.push(row);
-        }
+            self.buffer.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+        };
         self.control.buffered();
+        if buffered >= FULL_BYTES {
+            self.control.flush();
+        }
         Ok(())
     }
 
     /// Stores rows as a block of their own, behind those that were stored one by one before, and returns when they are stored: what a
     /// reliable source may then acknowledge. Waits as [`ReceiverContext::store`] does; one block may be larger than the room.
     ///
+    /// With the write-ahead log on, the block is in it, durably, when this returns; blocks that several threads store at once share a
+    /// write.
+    ///
     /// # Errors
-    /// If the receiver was stopped.
+    /// If the receiver was stopped, or the log can't be written: then the block is in no batch, must not be acknowledged, and
+    /// may be stored again. After a crash it may be there all the same.
     pub fn store_many(&self, rows: Vec<T>) -> Result<()> {
-        self.control.may_store(rows.len())?;
-        self.control.add_block(block_of(rows))
+        let block = block_of(rows);
+        self.control.check_size(block.bytes())?;
+        self.control.may_store(usize::try_from(block.rows()).unwrap_or(usize::MAX))?;
+        self.control.add_block(block)
     }
 
     /// Tells listeners and the log of an error; the receiver goes on.
@@ -182,7 +206,9 @@ impl StreamingContext {
             self,
             name,
             rows,
-            move |control| receiver.on_start(&ReceiverContext { rows: Arc::clone(&stored), control: control.clone() }),
+            move |control| {
+                receiver.on_start(&ReceiverContext { buffer: Arc::clone(&stored), control: control.clone() })
+            },
             move || ended.on_stop(),
         )?;
         let decoder = decode_values::<T>(self.spark_context().functions());

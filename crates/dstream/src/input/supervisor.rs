@@ -10,6 +10,7 @@ use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{Function, panic_message};
 use tidemill_engine::listener::{ListenerBus, ReceiverInfo, StreamingEvent};
+use tidemill_engine::log::receiver_log::check_size;
 use tidemill_engine::rate::RateLimiter;
 use tidemill_engine::source::Source;
 use tidemill_engine::source::block::{Block, BlockSource, Feeder};
@@ -56,6 +57,8 @@ struct Shared {
     clock: SharedClock,
     bus: Arc<ListenerBus>,
     info: Mutex<ReceiverInfo>,
+    /// Whether blocks are logged before they are acknowledged.
+    write_ahead: bool,
     /// The block interval, by number, in which the rows in the buffer began.
     buffered_in: Mutex<Option<u128>>,
 }
@@ -111,6 +114,7 @@ impl Supervisor {
             clock: context.shared_clock(),
             bus: Arc::clone(context.bus()),
             info: Mutex::new(info),
+            write_ahead: conf.get_parsed("spark.streaming.receiver.writeAheadLog.enable", false)?,
             buffered_in: Mutex::default(),
         };
         Ok(Self {
@@ -124,8 +128,8 @@ impl Supervisor {
     /// The source that the receiver feeds. `decoder` makes chunks of encoded rows, where a batch travels.
     pub fn into_source(self, decoder: Arc<Function>) -> Arc<dyn Source> {
         let (name, blocks) = (self.shared.name.clone(), Arc::clone(&self.shared.blocks));
-        let limiter = Arc::clone(&self.shared.limiter);
-        Arc::new(BlockSource::new(name, decoder, blocks, limiter, Box::new(self)))
+        let (limiter, write_ahead) = (Arc::clone(&self.shared.limiter), self.shared.write_ahead);
+        Arc::new(BlockSource::new(name, decoder, blocks, limiter, Box::new(self), write_ahead))
     }
 }
 
@@ -145,7 +149,7 @@ impl Feeder for Supervisor {
     }
 
     fn flush(&self) {
-        self.shared.flush();
+        self.shared.flush(false);
     }
 
     fn stop(&self) {
@@ -158,7 +162,7 @@ impl Feeder for Supervisor {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
-        self.shared.flush();
+        self.shared.flush(true);
     }
 }
 
@@ -191,7 +195,7 @@ impl Shared {
                 control
                     .report_error("the receiver panicked while it stopped", Some(panic_message(&*panic).to_string()));
             }
-            self.flush();
+            self.flush(false);
             match request {
                 None => break,
                 Some(Request::Stop { message }) => {
@@ -234,17 +238,36 @@ impl Shared {
         });
     }
 
-    fn flush(&self) {
-        let order = self.flushing.lock();
-        self.flush_in(&order);
+    /// Makes a block of what is buffered, and has it written, if there is a log: also if that has failed a moment ago, when it must
+    /// be `now`.
+    fn flush(&self, now: bool) {
+        {
+            let order = self.flushing.lock();
+            self.flush_in(&order);
+        }
+        // Those who store blocks at the same time share a write with this one.
+        if let Err(error) = self.blocks.write(now) {
+            let error = error.to_string();
+            tracing::error!(
+                receiver = self.name,
+                error,
+                "the write-ahead log can't be written: rows wait for it in memory"
+            );
+            self.complain("rows that were received wait in memory: the write-ahead log can't be written", Some(error));
+        }
     }
 
     fn flush_in(&self, _order: &MutexGuard<'_, ()>) {
         *self.buffered_in.lock() = None;
-        match self.buffer.take() {
-            Ok(Some(block)) => self.blocks.add(block),
+        let block = self.buffer.take().and_then(|block| block.map(|block| self.blocks.prepare(block)).transpose());
+        match block {
+            Ok(Some(block)) => self.blocks.keep(block),
             Ok(None) => {}
-            Err(error) => self.complain("rows that were received can't be stored", Some(error.to_string())),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(receiver = self.name, error, "rows that were received are lost");
+                self.complain("rows that were received can't be stored and are lost", Some(error));
+            }
         }
     }
 }
@@ -277,7 +300,7 @@ impl Control {
     pub fn cut_block(&self) {
         let began = *self.shared.buffered_in.lock();
         if began.is_some_and(|began| began != self.block_number()) {
-            self.shared.flush();
+            self.shared.flush(false);
         }
     }
 
@@ -292,22 +315,31 @@ impl Control {
 
     /// Makes a block of what is buffered.
     pub fn flush(&self) {
-        self.shared.flush();
+        self.shared.flush(false);
     }
 
-    /// Adds a block, behind what is buffered.
+    /// Adds a block, behind what is buffered, and returns when it is durable, if there is a log.
     ///
     /// # Errors
-    /// If the receiver was stopped.
+    /// If the receiver was stopped, or the log can't be written: then the block is in no batch.
     pub fn add_block(&self, block: Block) -> Result<()> {
-        let order = self.shared.flushing.lock();
-        // Under the lock, which the last flush takes after the stop: no block is taken and then lost.
-        if self.is_stopped() {
-            return Err(stopped());
-        }
-        self.shared.flush_in(&order);
-        self.shared.blocks.add(block);
-        Ok(())
+        // Encoded outside of the lock.
+        let block = self.shared.blocks.prepare(block)?;
+        let ticket = {
+            let order = self.shared.flushing.lock();
+            // Under the lock, which the last flush takes after the stop: no block is taken and then lost.
+            if self.is_stopped() {
+                return Err(stopped());
+            }
+            self.shared.flush_in(&order);
+            self.shared.blocks.submit(block)
+        };
+        self.shared.blocks.wait(ticket)
+    }
+
+    /// An error if rows of this size can't be stored at once.
+    pub fn check_size(&self, bytes: u64) -> Result<()> {
+        if self.shared.write_ahead { check_size(bytes) } else { Ok(()) }
     }
 
     /// Tells listeners and the log of an error.

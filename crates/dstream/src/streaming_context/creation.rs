@@ -6,7 +6,6 @@ use tidemill_engine::error::{Error, ErrorKind, Result};
 use tidemill_engine::recovery::{has_checkpoint, set_aside};
 
 use super::{ACTIVE, StreamingContext, StreamingContextState};
-use crate::rdd::local;
 
 impl StreamingContext {
     /// The active context of this process, if there is one.
@@ -53,7 +52,7 @@ impl StreamingContext {
         create: impl FnOnce() -> Result<StreamingContext>,
     ) -> Result<StreamingContext> {
         let folder = folder.into();
-        check_readable(local(&folder)?, create_on_error)?;
+        check_readable(&folder, create_on_error)?;
         let context = create()?;
         context.checkpoint(folder)?;
         Ok(context)

@@ -10,6 +10,8 @@ mod rdd_transformations;
 mod sink_files;
 mod sink_kill;
 mod source_files;
+mod source_kill;
+mod source_log;
 mod source_pressure;
 mod source_rate;
 mod source_receiver;

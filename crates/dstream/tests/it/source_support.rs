@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver as Channel, Sender, channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use tidemill_dstream::conf::SparkConf;
+use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
 use tidemill_dstream::stream::DStream;
 use tidemill_dstream::streaming_context::StreamingContext;
 use tidemill_dstream::testing::{TestContext, test_conf};
@@ -205,6 +207,22 @@ impl<T: Data> Running<T> {
         assert_eq!(stayed, 0, "plans that could not travel");
         self.context.stop().unwrap();
     }
+}
+
+/// A receiver of a test's hand: it gives away its context at each start.
+pub struct Handed(pub Sender<ReceiverContext<u64>>);
+
+impl Receiver<u64> for Handed {
+    fn on_start(&self, context: &ReceiverContext<u64>) {
+        let _ = self.0.send(context.clone());
+    }
+}
+
+/// A stream of what a test stores, and the contexts to store with.
+pub fn handed(settings: &[(&str, &str)]) -> (Running<u64>, Channel<ReceiverContext<u64>>) {
+    let (sender, contexts) = channel();
+    let settings: Vec<_> = settings.iter().copied().chain([("spark.streaming.receiverRestartDelay", "1ms")]).collect();
+    (Running::start(&settings, |ssc| ssc.receiver_stream(Handed(sender.clone()))), contexts)
 }
 
 /// All that was logged by this process from the first call on.

@@ -251,3 +251,72 @@ fn a_shutdown_is_graceful_if_the_settings_say_so() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_checkpoint_in_an_object_store_is_taken_over_by_the_driver_that_starts_last() -> Result<()> {
+    let clock = ManualClock::default();
+    let rows: Arc<Mutex<Vec<(usize, i64, Vec<u64>)>>> = Arc::default();
+    let start = |driver: usize| {
+        let conf = test_conf().set("spark.streaming.checkpoint.directory", "memory:taken-over");
+        TestContext::start_on(clock.clone(), conf, SECOND, false, |ssc| {
+            let rows = Arc::clone(&rows);
+            ssc.rate_stream(1)?.foreach_rdd_with_time(move |rdd, time| {
+                rows.lock().push((driver, time.as_millis(), rdd.collect()?));
+                Ok(())
+            })
+        })
+    };
+    let first = start(1)?;
+    (1..=2).for_each(|_| {
+        first.run_batch();
+    });
+    // To look at it takes nothing from it.
+    assert!(tidemill_engine::recovery::has_checkpoint(Path::new("memory:taken-over"))?);
+    first.run_batch();
+    let second = start(2)?;
+    clock.advance(SECOND);
+    [&first, &second].iter().for_each(|context| context.ssc.wait_for_batch(Time::from_millis(4000)));
+    let error = first.stop().unwrap_err();
+    says(
+        &error,
+        &["generating the batch of 4000 ms", "another driver has taken over the checkpoint memory:taken-over"],
+    );
+    second.run_batch();
+    second.stop()?;
+    let expected = [(1, 1000, vec![]), (1, 2000, vec![0]), (1, 3000, vec![1]), (2, 4000, vec![]), (2, 5000, vec![2])];
+    assert_eq!(*rows.lock(), expected);
+    Ok(())
+}
+
+#[test]
+fn states_and_offsets_live_in_an_object_store_as_on_a_disk() -> Result<()> {
+    let counts = |input: DStream<u64>| {
+        input.map(|n| (n % 2, 1u64)).update_state_by_key(|new: Vec<u64>, sum: Option<u64>| {
+            Some(sum.unwrap_or_default() + new.iter().sum::<u64>())
+        })
+    };
+    StreamTest::new(move |ssc, _: DStream<u64>| Ok(counts(ssc.rate_stream(3)?)))
+        .conf("spark.streaming.checkpoint.directory", "memory:states")
+        .conf("spark.tidemill.checkpoint.retainedBatches", 1)
+        .check_batch([])
+        .check_batch([(0, 2), (1, 1)])
+        .restart_after(SECOND)
+        .check_batch([(0, 2), (1, 1)])
+        .check_batch([(0, 3), (1, 3)])
+        .restart()
+        .check_batch([(0, 3), (1, 3)])
+        .check_batch([(0, 5), (1, 4)])
+        .run()
+}
+
+#[test]
+fn places_that_no_checkpoint_can_have_are_refused() -> Result<()> {
+    let ssc = StreamingContext::from_conf(test_conf(), SECOND)?;
+    says(&ssc.checkpoint("hdfs://host/folder").unwrap_err(), &["can't lie at hdfs://", "s3://BUCKET/PREFIX"]);
+    ssc.rate_stream(1)?.print()?;
+    if cfg!(not(feature = "s3")) {
+        ssc.checkpoint("s3://bucket/prefix")?;
+        says(&ssc.start().unwrap_err(), &["s3://bucket/prefix", "the Cargo feature `s3`"]);
+    }
+    Ok(())
+}

@@ -530,3 +530,14 @@ fn a_failed_step_is_done_again_with_the_next_batch() -> Result<()> {
     assert_eq!(*sums.lock(), [[(1, 1)].into(), [(0, 6), (1, 4)].into()]);
     Ok(())
 }
+
+#[test]
+fn jobs_wait_for_the_state_of_their_batch_whichever_thread_they_are_on() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let batches = (1..=20).map(|n: i64| (vec![("a".to_string(), n)], vec![("a".to_string(), n * (n + 1) / 2)]));
+    StreamTest::new(|_, words: Words| Ok(words.update_state_by_key(sum)))
+        .conf(FOLDER, folder.path().display())
+        .conf("spark.streaming.concurrentJobs", 3)
+        .batches(batches)
+        .run()
+}

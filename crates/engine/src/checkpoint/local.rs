@@ -83,28 +83,7 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn put(&self, name: &str, body: Bytes) -> Result<()> {
-        let path = self.path(name)?;
-        // A checked name has a file name and lies in a folder.
-        let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
-            return Err(Error::internal(format!("{} is not a file's name", path.display())));
-        };
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let aside = folder.join(format!(".{}.{}-{number}{ASIDE}", file.to_string_lossy(), std::process::id()));
-        let write = || {
-            make_folder(folder)?;
-            let mut file = File::create(&aside)?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            failpoint::hit("file-written");
-            fs::rename(&aside, &path)?;
-            failpoint::hit("file-renamed");
-            sync_folder(folder)
-        };
-        write().map_err(|error| {
-            // It may not have come to be, or be renamed.
-            let _ = fs::remove_file(&aside);
-            unwritable(&path, error)
-        })
+        put_file(&self.path(name)?, &body)
     }
 
     fn get(&self, name: &str) -> Result<Option<Bytes>> {
@@ -137,6 +116,32 @@ impl CheckpointStorage for LocalStorage {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes a file whole, in place of the one that was there.
+pub(super) fn put_file(path: &Path, body: &[u8]) -> Result<()> {
+    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
+        return Err(Error::internal(format!("{} is not a file's name", path.display())));
+    };
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let aside = folder.join(format!(".{}.{}-{number}{ASIDE}", file.to_string_lossy(), std::process::id()));
+    let write = || {
+        make_folder(folder)?;
+        let mut file = File::create(&aside)?;
+        file.write_all(body)?;
+        file.sync_all()?;
+        failpoint::hit("file-written");
+        fs::rename(&aside, path)?;
+        failpoint::hit("file-renamed");
+        sync_folder(folder)?;
+        failpoint::hit("file-put");
+        Ok(())
+    };
+    write().map_err(|error| {
+        // It may not have come to be, or be renamed.
+        let _ = fs::remove_file(&aside);
+        unwritable(path, error)
+    })
 }
 
 /// Makes a folder and those above it, as durable as what will lie in them.

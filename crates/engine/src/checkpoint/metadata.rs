@@ -1,16 +1,16 @@
 //! What a checkpoint is a checkpoint of: a restart must fit it, or say knowingly what changes.
 //!
-//! The file `metadata` is JSON, a line end, and the CRC-32 of the JSON in hexadecimal. It is put before the first batch is
+//! The file `metadata` is JSON with a checksum (`checked_json`). It is put before the first batch is
 //! logged, and when it changes.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckpointStorage, name_part};
+use super::{CheckpointStorage, checked_json, name_part};
 use crate::batch::BatchId;
+use crate::clock::random_bytes;
 use crate::error::{Error, Result};
 use crate::time::{Time, millis, pretty};
 
@@ -65,7 +65,7 @@ impl CheckpointMetadata {
         let batch_interval_ms = millis(program.batch_interval);
         let mut metadata = previous.unwrap_or_else(|| Self {
             version: VERSION,
-            id: random_id(),
+            id: random_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             batch_interval_ms,
             zero: program.zero,
             streams: BTreeMap::new(),
@@ -111,11 +111,7 @@ impl CheckpointMetadata {
         let Some(bytes) = storage.get(METADATA)? else { return Ok(None) };
         let place = storage.place(METADATA);
         let damaged = || Error::data(format!("{place} is damaged: a checksum does not match; restore it from a copy"));
-        let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
-        let (json, crc) = text.split_once('\n').ok_or_else(damaged)?;
-        if crc != checksum(json) {
-            return Err(damaged());
-        }
+        let json = checked_json::check(&bytes).ok_or_else(damaged)?;
         let other = || Error::data(format!("{place} was written by another version of Tidemill"));
         let version = serde_json::from_str::<serde_json::Value>(json).map_err(|error| other().with_source(error))?;
         if version["version"] != VERSION {
@@ -128,24 +124,14 @@ impl CheckpointMetadata {
     pub fn write(&self, storage: &dyn CheckpointStorage) -> Result<()> {
         let json = serde_json::to_string(self)
             .map_err(|error| Error::internal("the metadata of a checkpoint can't be encoded").with_source(error))?;
-        let crc = checksum(&json);
-        storage.put(METADATA, format!("{json}\n{crc}").into())
+        storage.put(METADATA, checked_json::checked(&json))
     }
-}
-
-fn checksum(json: &str) -> String {
-    format!("{:08x}", crc32fast::hash(json.as_bytes()))
 }
 
 /// Whether a list with commas between its names has this one, which may have commas itself.
 pub fn is_dropped(list: &str, name: &str) -> bool {
     let bare = |text: &str| text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
     format!(",{},", bare(list)).contains(&format!(",{},", bare(name)))
-}
-
-/// The keys of `RandomState` are random in each process and differ from one to the next.
-fn random_id() -> String {
-    (0..2).map(|n: u8| format!("{:016x}", RandomState::new().hash_one(n))).collect()
 }
 
 #[cfg(test)]

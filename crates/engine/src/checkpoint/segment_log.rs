@@ -6,6 +6,9 @@
 //! number (u64), CRC-32 of these, CRC-32 of the body (u32), the body. `append` returns when the record is on disk (`fdatasync`; for a
 //! new segment also the folder): an entry that was not acknowledged may be there after a crash or not, one that was is.
 //!
+//! Before old segments go, the file `begins` says where the log begins from then on: its first number (u64) and the CRC-32 of that; all
+//! ones, if nothing is left. So a first segment that was lost is told from one that was forgotten.
+//!
 //! A record that the end of the last segment cuts short, or that is all zeros to the end of the file, was never acknowledged:
 //! it is cut off when the log is opened. Any other damage is an error that names the file: when the log is opened, or, in the body of a record
 //! in a segment above 4 MiB other than the last record, when it is read.
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::AppendLog;
-use super::local::{make_folder, sync_folder, unreadable, unwritable};
+use super::local::{make_folder, put_file, sync_folder, unreadable, unwritable};
 use crate::error::{Error, Result};
 use crate::failpoint;
 
@@ -38,6 +41,12 @@ const SEGMENT_HEADER: usize = 20;
 
 const MAGIC: [u8; 8] = *b"TMLOG\0\0\x01";
 
+/// The file that says where the log begins.
+const BEGINS: &str = "begins";
+
+/// What it says when nothing of the log is needed any more.
+const NOWHERE: u64 = u64::MAX;
+
 /// Bytes before the body.
 const HEADER: usize = 20;
 
@@ -48,12 +57,16 @@ pub struct SegmentLog {
     /// The file of the last segment, if it takes more.
     open: Option<File>,
     last: Option<u64>,
+    /// The entry before which segments were forgotten.
+    begins: Option<u64>,
     /// A write has failed: what is on disk is not known.
     failed: bool,
 }
 
 struct Segment {
     path: PathBuf,
+    /// The number of the entry before it.
+    previous: Option<u64>,
     entries: Vec<Place>,
     end: u64,
 }
@@ -78,18 +91,47 @@ impl SegmentLog {
             }
         }
         paths.sort();
-        let mut log = Self { folder, segments: Vec::new(), open: None, last: None, failed: false };
+        let begins = read_begins(&folder.join(BEGINS))?;
+        let mut log = Self { folder, segments: Vec::new(), open: None, last: None, begins, failed: false };
         let count = paths.len();
         for (n, (_, path)) in paths.into_iter().enumerate() {
             let segment = scan(path, n == 0, n + 1 == count, log.last)?;
             log.last = segment.entries.last().map(|place| place.number).or(log.last);
             log.segments.push(segment);
         }
+        log.check_beginning()?;
         // A segment that was begun and holds nothing would be in the way of one with another beginning.
         if log.segments.last().is_some_and(|segment| segment.entries.is_empty()) {
             log.remove_last_segment()?;
         }
         Ok(log)
+    }
+
+    /// An error if the log does not begin where it should.
+    fn check_beginning(&self) -> Result<()> {
+        let missing = |number: u64| {
+            let (folder, begins) = (self.folder.display(), self.folder.join(BEGINS));
+            let begins = begins.display();
+            Err(Error::data(format!(
+                "entry {number} of {folder} is missing, and {begins} does not say that it was forgotten; restore the folder from a \
+                 copy"
+            )))
+        };
+        match (self.segments.first(), self.begins) {
+            (None, Some(begins)) if begins != NOWHERE => missing(begins),
+            (Some(Segment { previous: Some(previous), .. }), begins) if begins.is_none_or(|b| *previous >= b) => {
+                missing(*previous)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_at(&mut self, number: u64) -> Result<()> {
+        let mut body = number.to_le_bytes().to_vec();
+        body.extend(crc32fast::hash(&body).to_le_bytes());
+        put_file(&self.folder.join(BEGINS), &body)?;
+        self.begins = Some(number);
+        Ok(())
     }
 
     /// An error if it is not known what is on disk.
@@ -126,7 +168,7 @@ impl SegmentLog {
         };
         let file = create().map_err(|error| unwritable(&path, error))?;
         failpoint::hit("segment-begun");
-        self.segments.push(Segment { path, entries: Vec::new(), end: SEGMENT_HEADER as u64 });
+        self.segments.push(Segment { path, previous: self.last, entries: Vec::new(), end: SEGMENT_HEADER as u64 });
         Ok(file)
     }
 
@@ -199,10 +241,15 @@ impl AppendLog for SegmentLog {
         let mut head = Vec::with_capacity(HEADER + copied);
         head.extend(header);
         head.extend(&body[..copied]);
-        file.write_all(&head)
-            .and_then(|()| file.write_all(&body[copied..]))
-            .and_then(|()| file.sync_data())
-            .map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-append");
+        let mut write = || {
+            file.write_all(&head)?;
+            file.write_all(&body[copied..])?;
+            failpoint::hit("log-written");
+            file.sync_data()
+        };
+        write().map_err(|error| unwritable(&segment.path, error))?;
+        failpoint::hit("log-appended");
         segment.entries.push(Place { number, at: segment.end });
         segment.end += (HEADER + body.len()) as u64;
         self.open = Some(file);
@@ -213,7 +260,12 @@ impl AppendLog for SegmentLog {
 
     fn purge_before(&mut self, number: u64) -> Result<()> {
         // A segment ends where the next one begins; the last one stays.
-        while self.segments.len() > 1 && self.segments[1].entries.first().is_some_and(|next| next.number <= number) {
+        let begins = |segment: &Segment| segment.entries.first().map(|first| first.number);
+        let next = self.segments.iter().skip(1).map_while(begins).take_while(|first| *first <= number);
+        let Some(first) = next.last() else { return Ok(()) };
+        self.begin_at(first)?;
+        failpoint::hit("log-begins");
+        while self.segments.first().and_then(begins).is_some_and(|begin| begin < first) {
             let path = self.segments.remove(0).path;
             fs::remove_file(&path).map_err(|error| unwritable(&path, error))?;
         }
@@ -222,6 +274,10 @@ impl AppendLog for SegmentLog {
 
     fn truncate_from(&mut self, number: u64) -> Result<()> {
         self.check_written()?;
+        let left = self.segments.first().and_then(|segment| segment.entries.first());
+        if self.begins.is_some() && left.is_none_or(|first| first.number >= number) {
+            self.begin_at(NOWHERE)?;
+        }
         // From the end, so that a crash in between leaves a log without a gap.
         while let Some(last) = self.segments.last_mut() {
             let keep = last.entries.partition_point(|place| place.number < number);
@@ -290,7 +346,7 @@ fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>) -> Re
             return Err(damaged(&path, 0, "its beginning is cut short"));
         }
         cut(0)?;
-        return Ok(Segment { path, entries, end: 0 });
+        return Ok(Segment { path, previous: before, entries, end: 0 });
     }
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut header)).map_err(unreadable)?;
     let expected = crc32fast::hash(&header[..16]).to_le_bytes();
@@ -325,7 +381,7 @@ fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>) -> Re
                 return Err(damaged(&path, at, "a record is cut short"));
             }
             cut(at)?;
-            return Ok(Segment { path, entries, end: at });
+            return Ok(Segment { path, previous, entries, end: at });
         };
         if last.is_some_and(|last| head.number <= last) {
             return Err(damaged(&path, at, "entries are out of order"));
@@ -343,7 +399,18 @@ fn scan(path: PathBuf, is_first: bool, is_last: bool, before: Option<u64>) -> Re
         last = Some(head.number);
         at = next(&head);
     }
-    Ok(Segment { path, entries, end: at })
+    Ok(Segment { path, previous, entries, end: at })
+}
+
+/// Where a log begins, if segments of it were forgotten.
+fn read_begins(path: &Path) -> Result<Option<u64>> {
+    let body = match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        body => body.map_err(|error| unreadable(path, error))?,
+    };
+    let number = body.get(..8).filter(|number| body[8..] == crc32fast::hash(number).to_le_bytes());
+    let number = number.and_then(|number| number.try_into().ok()).map(u64::from_le_bytes);
+    number.map(Some).ok_or_else(|| damaged(path, 0, "its checksum does not match"))
 }
 
 fn is_zero_from(file: &mut File, at: u64) -> std::io::Result<bool> {
@@ -391,6 +458,7 @@ mod tests {
 
     fn segments(folder: &Path) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|end| end == "log"));
         paths.sort();
         paths
     }
@@ -487,6 +555,57 @@ mod tests {
             }
             fs::write(&path, bytes).unwrap();
         }
+    }
+
+    #[test]
+    fn a_first_segment_that_was_lost_is_told_from_one_that_was_forgotten() {
+        type Harm = fn(&Path);
+        let lose_first: Harm = |folder| fs::remove_file(&segments(folder)[0]).unwrap();
+        let lose_all: Harm = |folder| segments(folder).iter().for_each(|path| fs::remove_file(path).unwrap());
+        let lose_begins: Harm = |folder| fs::remove_file(folder.join(BEGINS)).unwrap();
+        let flip_begins: Harm = |folder| {
+            let mut bytes = fs::read(folder.join(BEGINS)).unwrap();
+            bytes[9] ^= 1;
+            fs::write(folder.join(BEGINS), bytes).unwrap();
+        };
+        // (forgotten before this entry, harm, what the error says)
+        let cases: [(u64, Harm, &str); 8] = [
+            (0, |_| {}, ""),
+            (0, lose_first, "entry 1 of"),
+            (5, |_| {}, ""),
+            (5, lose_first, "entry 5 of"),
+            (5, lose_all, "entry 4 of"),
+            (5, lose_begins, "entry 3 of"),
+            (5, flip_begins, "checksum"),
+            (1, lose_first, "entry 1 of"),
+        ];
+        for (forgotten, harm, error) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            (0..4).for_each(|n| drop(filled(folder.path(), 2 * n..2 * n + 2)));
+            SegmentLog::open(folder.path().to_path_buf()).unwrap().purge_before(forgotten).unwrap();
+            harm(folder.path());
+            match numbers(folder.path()) {
+                Ok(found) => assert_eq!((error, found.last()), ("", Some(&7)), "{forgotten}"),
+                Err(got) => {
+                    assert!(!error.is_empty() && got.message().contains(error), "{forgotten}, {error}: {got}");
+                    assert!(got.message().contains(folder.path().to_str().unwrap()), "{got}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_cut_to_nothing_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        (0..3).for_each(|n| drop(filled(folder.path(), 2 * n..2 * n + 2)));
+        let mut log = SegmentLog::open(folder.path().to_path_buf()).unwrap();
+        log.purge_before(4).unwrap();
+        log.truncate_from(1).unwrap();
+        drop(log);
+        assert!(numbers(folder.path()).unwrap().is_empty());
+        filled(folder.path(), 9..11);
+        filled(folder.path(), 11..12).purge_before(11).unwrap();
+        assert_eq!(numbers(folder.path()).unwrap(), [11]);
     }
 
     #[test]

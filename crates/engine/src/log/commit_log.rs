@@ -9,6 +9,9 @@ use crate::batch::BatchId;
 use crate::checkpoint::CheckpointStorage;
 use crate::error::Result;
 
+/// The name of the log.
+pub const COMMIT_LOG: &str = "commits";
+
 /// A batch is done. Batches may end out of order where jobs of several run at once, so an entry names its batch and is
 /// itself numbered in the order of commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ pub struct CommitLog {
 impl CommitLog {
     /// Opens the log of a checkpoint, and gives what it holds.
     pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Done)> {
-        let (log, entries) = MetadataLog::<Commit>::open(storage, "commits")?;
+        let (log, entries) = MetadataLog::<Commit>::open(storage, COMMIT_LOG)?;
         let next = entries.last().map_or(0, |(number, _)| number + 1);
         let held = entries.iter().map(|(number, commit)| (*number, commit.batch)).collect();
         Ok((Self { log, next, held }, Done::of(entries.into_iter().map(|(_, commit)| commit))))

@@ -11,6 +11,9 @@ use crate::error::Result;
 use crate::source::OffsetRange;
 use crate::time::Time;
 
+/// The name of the log.
+pub const OFFSET_LOG: &str = "offsets";
+
 /// A batch as it is logged: input streams go by their names, for another program may number them otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedBatch {
@@ -28,7 +31,7 @@ pub struct OffsetLog(MetadataLog<LoggedBatch>);
 impl OffsetLog {
     /// Opens the log of a checkpoint, and gives what it holds.
     pub fn open(storage: &dyn CheckpointStorage) -> Result<(Self, Vec<LoggedBatch>)> {
-        let (log, entries) = MetadataLog::open(storage, "offsets")?;
+        let (log, entries) = MetadataLog::open(storage, OFFSET_LOG)?;
         Ok((Self(log), entries.into_iter().map(|(_, batch)| batch).collect()))
     }
 

@@ -1,16 +1,23 @@
 //! `BlockSource`: what receivers stored, block by block. A batch covers all blocks that came before it was due.
+//!
+//! Offsets are the numbers of blocks, from 0 for as long as the checkpoint lives. With the write-ahead log, blocks are durable before
+//! a batch can cover them: a restart reads again those of batches that were not done, and gives those that were in no batch to
+//! its first one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
+use parking_lot::Mutex;
 
 use super::block_queue::BlockQueue;
 use super::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
+use crate::checkpoint::CheckpointStorage;
 use crate::chunk::{Chunk, Element};
 use crate::error::{Error, Result};
 use crate::function::Function;
 use crate::lineage::{Chunks, Lineage, Values};
+use crate::log::receiver_log::ReceiverLog;
 use crate::rate::RateLimiter;
 use crate::time::Time;
 
@@ -32,6 +39,11 @@ impl Block {
         self.rows
     }
 
+    /// Its rows.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
     /// About how much memory its rows take, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -42,33 +54,38 @@ impl Block {
 pub trait Feeder: Send + Sync {
     /// Begins; does not wait.
     fn start(&self) -> Result<()>;
-    /// Makes a block of what is buffered: a batch is due.
+    /// Makes a block of what is buffered: a batch is due. Returns when it is in the log, if there is one, or could not be written.
     fn flush(&self);
     /// Ends, and returns when nothing is stored any more.
     fn stop(&self);
 }
 
-/// Blocks in memory, by number. A restart finds none of them: they can't be replayed.
+/// Blocks by number: in memory, and, if wanted, in a write-ahead log. Without it a restart finds none of them.
 pub struct BlockSource {
     name: String,
     decoder: Arc<Function>,
     blocks: Arc<BlockQueue>,
     limiter: Arc<RateLimiter>,
     feeder: Box<dyn Feeder>,
+    write_ahead: bool,
+    /// The log, from when the checkpoint is known to the start.
+    log: Mutex<Option<ReceiverLog>>,
     started: AtomicBool,
 }
 
 impl BlockSource {
     /// A source over `blocks`, which `feeder` fills. `decoder` is the builtin that makes chunks of encoded rows, where a
-    /// batch travels.
+    /// batch travels. `write_ahead` asks for the log, which needs a checkpoint.
     pub fn new(
         name: impl Into<String>,
         decoder: Arc<Function>,
         blocks: Arc<BlockQueue>,
         limiter: Arc<RateLimiter>,
         feeder: Box<dyn Feeder>,
+        write_ahead: bool,
     ) -> Self {
-        Self { name: name.into(), decoder, blocks, limiter, feeder, started: AtomicBool::new(false) }
+        let (name, log, started) = (name.into(), Mutex::default(), AtomicBool::new(false));
+        Self { name, decoder, blocks, limiter, feeder, write_ahead, log, started }
     }
 }
 
@@ -78,7 +95,7 @@ impl Source for BlockSource {
     }
 
     fn is_replayable(&self) -> bool {
-        false
+        self.write_ahead
     }
 
     fn initial_offset(&self) -> Result<Offset> {
@@ -92,9 +109,9 @@ impl Source for BlockSource {
 
     fn read(&self, range: &OffsetRange, _: Time) -> Result<SourceBatch> {
         let (start, end) = (range.start.as_count(), range.end.as_count());
-        let (read, first) = self.blocks.range(start, end);
-        // Blocks of an earlier process are gone.
-        let lost = first.clamp(start, end) - start;
+        let read = self.blocks.range(start, end)?;
+        // Blocks that an earlier process had in memory only are gone.
+        let lost = end.saturating_sub(start).saturating_sub(read.len() as u64);
         if lost > 0 {
             tracing::error!(
                 source = self.name,
@@ -109,7 +126,20 @@ impl Source for BlockSource {
     }
 
     fn commit(&self, end: &Offset) -> Result<()> {
-        self.blocks.remove_before(end.as_count());
+        self.blocks.remove_before(end.as_count(), true);
+        Ok(())
+    }
+
+    fn release(&self, end: &Offset) {
+        self.blocks.remove_before(end.as_count(), false);
+    }
+
+    fn set_checkpoint(&self, storage: &Arc<dyn CheckpointStorage>, folder: &str) -> Result<()> {
+        let name = format!("{folder}/received");
+        // Without the log wanted, one of an earlier run is still read: what was acknowledged is not lost by a setting.
+        if self.write_ahead || !storage.list(&name)?.is_empty() {
+            *self.log.lock() = Some(ReceiverLog::open(storage, &name, self.decoder.output())?);
+        }
         Ok(())
     }
 
@@ -117,7 +147,14 @@ impl Source for BlockSource {
         if self.started.swap(true, Ordering::SeqCst) {
             return Err(Error::internal(format!("{} was started twice", self.name)));
         }
-        self.blocks.begin(start.as_count());
+        let log = self.log.lock().take();
+        if self.write_ahead && log.is_none() {
+            return Err(Error::usage(
+                "Cannot enable receiver write-ahead log without checkpoint directory set: set one with \
+                 `StreamingContext::checkpoint`, or spark.streaming.checkpoint.directory",
+            ));
+        }
+        self.blocks.begin(start.as_count(), log, self.write_ahead.then(|| self.decoder.output()))?;
         self.feeder.start()
     }
 
@@ -127,9 +164,13 @@ impl Source for BlockSource {
         }
     }
 
+    fn end(&self) -> Result<()> {
+        self.blocks.close().map_err(|error| error.context(format!("the rows that {} had buffered", self.name)))
+    }
+
     fn has_pending(&self, end: &Offset) -> bool {
         self.feeder.flush();
-        self.blocks.end() > end.as_count()
+        self.blocks.end() > end.as_count() || self.blocks.is_behind()
     }
 
     fn rate_limiter(&self) -> Option<&Arc<RateLimiter>> {

@@ -71,6 +71,8 @@ struct State {
     next: u64,
     found: BTreeMap<u64, Found>,
     log: Option<MetadataLog<Found>>,
+    /// Where the log lies.
+    place: String,
 }
 
 impl State {
@@ -207,8 +209,15 @@ impl Source for FileSource {
         })
     }
 
-    fn start(&self, _: &Offset, now: Time) -> Result<()> {
+    fn start(&self, start: &Offset, now: Time) -> Result<()> {
         let mut state = self.state.lock();
+        if start.as_count() > state.next {
+            return Err(Error::data(format!(
+                "entry {} is missing in {}, the log of files that batches have read: restore the folder from a copy",
+                start.as_count() - 1,
+                state.place
+            )));
+        }
         if state.began.is_none() {
             state.began = Some(now);
             state.append(Found { time: now, began: now, files: Vec::new() })?;
@@ -239,6 +248,7 @@ impl Source for FileSource {
         }
         state.found = entries.into_iter().collect();
         state.log = Some(log);
+        state.place = storage.place(folder);
         Ok(())
     }
 }
@@ -318,6 +328,19 @@ mod tests {
         assert_eq!(found(&second, 2, 1_002_000), (3, vec!["while-down".into()]));
         // The batch that was not done is read again as it was.
         assert_eq!(found(&second, 1, 1_002_000).1, ["one", "while-down"]);
+    }
+
+    #[test]
+    fn a_log_that_ends_before_what_batches_have_read_is_refused() {
+        let (folder, checkpoint) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open(checkpoint.path()).unwrap());
+        started(folder.path(), checkpoint.path(), 0, 1_000_000);
+        let source = source(folder.path(), true);
+        source.set_checkpoint(&storage, "files").unwrap();
+        let error = source.start(&Offset::count(2), Time::from_millis(2_000_000)).unwrap_err();
+        let place = checkpoint.path().join("files").display().to_string();
+        assert!(error.message().contains("entry 1 is missing") && error.message().contains(&place), "{error}");
+        source.start(&Offset::count(1), Time::from_millis(2_000_000)).unwrap();
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn old_versions_go_and_new_ones_stay() {
             drop(store);
             store = open(folder.path(), Some(end - 1), Some(end), policy).unwrap();
             check(&store, end - 10..=end);
-            kept.push((files(folder.path(), "/log/").len(), files(folder.path(), ".snapshot").len()));
+            kept.push((files(folder.path(), ".log").len(), files(folder.path(), ".snapshot").len()));
         }
     }
     let (logs, snapshots) = kept[2];
@@ -233,21 +233,21 @@ fn what_nothing_can_make_up_for_is_an_error_that_names_the_file() {
     write(&store, 3050..end).unwrap();
     store.retain_from(StateVersion(end - 10)).unwrap();
     drop(store);
-    assert_eq!((files(without.path(), "/log/").len(), files(folder.path(), "/log/").len()), (3, 1));
+    assert_eq!((files(without.path(), ".log").len(), files(folder.path(), ".log").len()), (3, 1));
     type Harm = fn(&Path) -> String;
     let log_only: [Harm; 3] = [
         |folder| {
             // The last segment is lost: the commit log knows better.
-            std::fs::remove_file(files(folder, "/log/").pop().unwrap()).unwrap();
+            std::fs::remove_file(files(folder, ".log").pop().unwrap()).unwrap();
             "entry 2900 of the state log".into()
         },
         |folder| {
-            let segments = files(folder, "/log/");
+            let segments = files(folder, ".log");
             std::fs::remove_file(&segments[1]).unwrap();
             segments[2].display().to_string()
         },
         |folder| {
-            let segment = files(folder, "/log/").remove(0);
+            let segment = files(folder, ".log").remove(0);
             let mut bytes = std::fs::read(&segment).unwrap();
             let at = bytes.len() / 3;
             bytes[at] ^= 4;

@@ -17,7 +17,7 @@ use super::changelog::Shared;
 use super::entry::from_ipc;
 use super::index::{Index, Snapshot, Way};
 use super::{StateId, StateVersion};
-use crate::checkpoint::CheckpointStorage;
+use crate::checkpoint::{CheckpointStorage, checked_json};
 use crate::chunk::binary_column;
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -25,7 +25,7 @@ use arrow::ipc::writer::StreamWriter;
 
 const MAGIC: &[u8] = b"TMSNAP1\n";
 
-/// Names the snapshots that must be there.
+/// Names the snapshots that must be there: JSON with a checksum.
 const MANIFEST: &str = "state/snapshots";
 
 #[derive(Serialize, Deserialize)]
@@ -49,24 +49,34 @@ impl SnapshotFiles {
         index: &mut Index,
     ) -> Result<Self> {
         let mut files: Self = match storage.get(MANIFEST)? {
-            Some(body) => serde_json::from_slice(&body).map_err(|error| {
-                let place = storage.place(MANIFEST);
-                Error::data(format!("{place} is damaged: restore it from a copy")).with_source(error)
-            })?,
+            Some(body) => {
+                let damaged = || {
+                    let place = storage.place(MANIFEST);
+                    Error::data(format!("{place} is damaged: restore it from a copy"))
+                };
+                let json = checked_json::check(&body).ok_or_else(damaged)?;
+                serde_json::from_str(json).map_err(|error| damaged().with_source(error))?
+            }
             None if purged.is_some() => {
                 let place = storage.place(MANIFEST);
                 return Err(Error::data(format!("{place} is missing, the list of snapshots: restore it from a copy")));
             }
             None => Self::default(),
         };
-        let mut named = Vec::new();
+        let (mut named, mut ahead) = (Vec::new(), false);
         for (operator, partitions) in &mut files.0 {
             for (partition, snapshots) in partitions {
+                // One of a batch that did not get into the commit log.
+                ahead |= snapshots.iter().any(|snapshot| snapshot.version > reached);
                 snapshots.retain(|snapshot| snapshot.version <= reached);
                 let id = StateId { operator: operator.as_str().into(), partition: *partition };
                 named.extend(snapshots.iter().map(|snapshot| file_name(&id, snapshot.version)));
                 index.entry(id).or_default().snapshots.clone_from(snapshots);
             }
+        }
+        if ahead {
+            // Before their files go: what is named must be there when this version is reached again.
+            files.write(storage)?;
         }
         for file in storage.list("state")? {
             if file.ends_with(".snapshot") && !named.contains(&file) {
@@ -99,9 +109,9 @@ impl SnapshotFiles {
     }
 
     fn write(&self, storage: &dyn CheckpointStorage) -> Result<()> {
-        let body = serde_json::to_vec(self)
+        let json = serde_json::to_string(self)
             .map_err(|error| Error::internal("the list of snapshots can't be encoded").with_source(error))?;
-        storage.put(MANIFEST, body.into())
+        storage.put(MANIFEST, checked_json::checked(&json))
     }
 }
 
