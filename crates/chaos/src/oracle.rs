@@ -13,7 +13,7 @@ use tidemill_engine::time::{Time, millis};
 
 use crate::input::word;
 use crate::program::{INVERSE_WINDOW, SLIDE, TIMEOUT, WINDOW};
-use crate::sink::{Output, SinkKind, Written};
+use crate::sink::{END, Output, SinkKind, Written};
 
 /// What the outputs of a program hold.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +66,7 @@ impl Verdict {
 
     fn compare(&mut self, what: &str, time: Time, got: Option<&Vec<String>>, mut expected: Vec<String>) {
         let Some(got) = got else { return self.fault(format!("batch {time} has no {what}")) };
+        expected.push(END.to_string());
         expected.sort_unstable();
         let (mut got, mut missing) = (got.clone(), Vec::new());
         got.sort_unstable();
@@ -98,7 +99,10 @@ pub fn judge(outcome: &Outcome, records: u64, interval: Duration) -> Verdict {
     let is_window = windows_from(&outcome.windows, interval);
     for (time, lines) in &outcome.records {
         let mut batch = Vec::new();
-        for line in lines {
+        if lines.iter().filter(|line| *line == END).count() != 1 {
+            verdict.fault(format!("the records of batch {time} do not end once"));
+        }
+        for line in lines.iter().filter(|line| *line != END) {
             match line.parse::<usize>().ok().filter(|record| *record < seen.len()) {
                 Some(record) => {
                     seen[record] += 1;
@@ -124,7 +128,7 @@ pub fn judge(outcome: &Outcome, records: u64, interval: Duration) -> Verdict {
     (0..records).for_each(|record| *totals.entry(word(record)).or_default() += 1);
     let totals: Vec<String> = totals.iter().map(|(word, count)| format!("count {word} {count}")).collect();
     if let Some((time, last)) = outcome.states.last_key_value() {
-        let counts = last.iter().filter(|line| line.starts_with("count ")).cloned().collect();
+        let counts = last.iter().filter(|line| line.starts_with("count ") || *line == END).cloned().collect();
         verdict.compare("totals", *time, Some(&counts), totals);
     }
     verdict
@@ -204,10 +208,11 @@ mod tests {
         let mut outcome = Outcome::default();
         for (n, batch) in (0u64..).zip(batches) {
             let (time, records) = (t(*batch), (3 * n..3 * n + 3).collect::<Vec<_>>());
-            outcome.records.insert(time, records.iter().map(u64::to_string).collect());
-            outcome.states.insert(time, model.batch(time, records));
+            let with_end = |lines: Vec<String>| lines.into_iter().chain([END.to_string()]).collect::<Vec<_>>();
+            outcome.records.insert(time, with_end(records.iter().map(u64::to_string).collect()));
+            outcome.states.insert(time, with_end(model.batch(time, records)));
             if batch % i64::from(SLIDE) == 0 {
-                outcome.windows.insert(time, model.windows(time));
+                outcome.windows.insert(time, with_end(model.windows(time)));
             }
         }
         outcome
@@ -217,9 +222,10 @@ mod tests {
     fn every_fault_is_counted() {
         type Fault = fn(&mut Outcome);
         // A fault -> (lost, doubled, whether something is wrong).
-        let cases: [(Fault, (u64, u64, bool)); 9] = [
+        let cases: [(Fault, (u64, u64, bool)); 10] = [
             (|_| {}, (0, 0, false)),
-            (|o| drop(o.records.get_mut(&t(2)).unwrap().pop()), (1, 0, true)),
+            (|o| drop(o.records.get_mut(&t(2)).unwrap().remove(0)), (1, 0, true)),
+            (|o| drop(o.records.get_mut(&t(2)).unwrap().pop()), (0, 0, true)),
             (|o| o.records.get_mut(&t(3)).unwrap().push("0".into()), (0, 1, true)),
             (|o| o.records.get_mut(&t(3)).unwrap().push("999".into()), (0, 0, true)),
             (|o| drop(o.records.remove(&t(9))), (3, 0, true)),

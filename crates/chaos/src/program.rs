@@ -17,7 +17,7 @@ use tidemill_engine::clock::Waker;
 use tidemill_engine::error::Result;
 
 use crate::input::parse;
-use crate::sink::{Opened, Output, Plant, SinkKind};
+use crate::sink::{END, Opened, Output, Plant, SinkKind};
 
 /// Batches from one window to the next.
 pub const SLIDE: u32 = 2;
@@ -158,7 +158,12 @@ impl Program {
 
     fn write(&self, output: Output, stream: &DStream<String>) -> Result<Opened> {
         let opened = self.sink.open(&self.folder, output, self.plant)?;
-        stream.write_to(std::sync::Arc::clone(&opened.sink))?;
+        let rows = stream.transform_with_time(|rdd, time| {
+            let time = time.as_millis();
+            let end = rdd.context().parallelize_in([format!("{time} {END}")], 1);
+            rdd.map(move |line| format!("{time} {line}")).union(&end)
+        });
+        rows.write_to(std::sync::Arc::clone(&opened.sink))?;
         Ok(opened)
     }
 }

@@ -1,16 +1,20 @@
 //! Where the program writes what its batches came to, and how a reader finds it.
+//!
+//! A row is a line of text: the time of its batch, a space, and what the batch has to say. One row of each batch says [`END`].
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use parking_lot::Mutex;
 use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::sink::files::{Compaction, FileFormat, FileSink, FileTable, committed_files};
 use tidemill_engine::sink::text_files::TextFilesSink;
 use tidemill_engine::sink::{Receipt, Sink, lines};
 use tidemill_engine::time::Time;
@@ -21,6 +25,8 @@ pub enum SinkKind {
     /// A directory of text files for every batch.
     #[default]
     Text,
+    /// A table of files with a manifest, small ones merged in the background.
+    Files,
 }
 
 /// A fault that is built into the program, so that a harness that overlooks it is found out.
@@ -58,7 +64,10 @@ impl Output {
     }
 }
 
-/// Lines by the time of their batch.
+/// What every batch says once, whatever else it has to say.
+pub const END: &str = "end";
+
+/// Lines by the time of their batch, sorted.
 pub type Written = BTreeMap<Time, Vec<String>>;
 
 /// A sink, and what it holds back, if that is its fault.
@@ -86,25 +95,53 @@ impl SinkKind {
         }
         let sink: Arc<dyn Sink> = match self {
             Self::Text => Arc::new(TextFilesSink::new(prefix, "")),
+            Self::Files => {
+                let compaction = Compaction { min_files: 8, grace: Duration::from_secs(1), ..Compaction::default() };
+                Arc::new(FileSink::new(prefix, FileFormat::Text).compaction(compaction))
+            }
         };
         Ok(Opened { sink, planted: None })
     }
 
     /// All that an output holds.
     pub fn read(self, folder: &Path, output: Output) -> Result<Written> {
-        match self {
+        let rows = match self {
             Self::Text => {
-                batches(folder, output)?.into_iter().map(|(time, path)| Ok((time, read_lines(&path)?))).collect()
+                let batches = batches(folder, output)?;
+                let rows = batches.values().map(|path| read_lines(path)).collect::<Result<Vec<_>>>()?;
+                rows.concat()
             }
-        }
+            Self::Files => match FileTable::open(prefix(folder, output)) {
+                Ok(table) => lines(&table.read()?)?.into_iter().map(String::from).collect(),
+                // Nothing was written yet.
+                Err(_) => Vec::new(),
+            },
+        };
+        by_batch(rows)
     }
 
     /// The time of the last batch that an output holds.
     pub fn last(self, folder: &Path, output: Output) -> Result<Option<Time>> {
         match self {
             Self::Text => Ok(batches(folder, output)?.last_key_value().map(|(time, _)| *time)),
+            Self::Files => {
+                let files = committed_files(prefix(folder, output)).unwrap_or_default();
+                let text = files.last().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+                Ok(by_batch(text.lines().map(String::from).collect())?.last_key_value().map(|(time, _)| *time))
+            }
         }
     }
+}
+
+fn by_batch(rows: Vec<String>) -> Result<Written> {
+    let mut written = Written::new();
+    for row in rows {
+        let (time, line) = row.split_once(' ').unwrap_or((&row, ""));
+        let time = time.parse().map_err(|_| Error::data(format!("an output has a row that nobody wrote: {row}")))?;
+        written.entry(Time::from_millis(time)).or_default().push(line.to_string());
+    }
+    written.values_mut().for_each(|lines| lines.sort_unstable());
+    Ok(written)
 }
 
 fn prefix(folder: &Path, output: Output) -> PathBuf {
@@ -139,7 +176,6 @@ fn read_lines(folder: &Path) -> Result<Vec<String>> {
         let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
         all.extend(text.lines().map(String::from));
     }
-    all.sort_unstable();
     Ok(all)
 }
 
@@ -147,7 +183,7 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |error| Error::data(format!("can't read {}", path.display())).with_source(error)
 }
 
-/// A sink with a fault: it may hold a batch that has rows back until the next one comes, and adds to what is there.
+/// A sink with a fault: it may hold a batch that has more than its end back until the next such comes, and adds to what is there.
 struct PlantedSink {
     paths: TextFilesSink,
     holds: bool,
@@ -182,7 +218,7 @@ impl Sink for PlantedSink {
 
     fn commit(&self, batch: BatchStamp, receipts: Vec<Receipt>) -> Result<()> {
         let text: String = receipts.into_iter().map(|receipt| receipt.0).collect();
-        if !self.holds || text.is_empty() {
+        if !self.holds || text.lines().count() <= 1 {
             return self.add(batch.time, &text);
         }
         self.write_held()?;

@@ -52,7 +52,7 @@ impl Trial {
             if life.has_ended()? {
                 return life.wait()?.check().and(Err(Error::internal("the program ended before it was told to")));
             }
-            Waker::default().sleep(Duration::from_millis(1));
+            Waker::default().sleep(Duration::from_millis(10));
         }
         life.finish()?.check()?;
         self.verdict()

@@ -5,40 +5,42 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tidemill_chaos::sink::SinkKind;
+
 use crate::lives::{finish_exact, killed_at, trial};
 
-/// Steps that every life of the program passes, and a passage in the middle of its work.
-const EVERY_LIFE: &[(&str, u32)] = &[
-    ("batch-planned", 7),
-    ("commit-logged", 7),
-    ("commits-purged", 2),
-    ("jobs-done", 7),
-    ("log-append", 20),
-    ("log-appended", 20),
-    ("log-written", 20),
-    ("offsets-logged", 7),
-    ("offsets-planned", 7),
-    ("offsets-purged", 2),
-    ("sources-told", 7),
-    ("file-put", 5),
-    ("file-put", 5),
-    ("file-renamed", 5),
-    ("file-written", 5),
-    ("files-found", 6),
-    ("files-logged", 6),
-    ("log-append", 17),
-    ("log-appended", 17),
-    ("log-written", 17),
-    ("segment-begun", 3),
-    ("snapshot-listed", 4),
-    ("snapshot-named", 4),
-    ("snapshot-put", 4),
-    ("state-append", 9),
-    ("state-appended", 9),
-    ("text-files-aside", 11),
-    ("text-files-moved", 11),
-    ("text-files-staged", 11),
-    ("text-files-written", 25),
+/// Steps that every life of the program passes, a passage in the middle of its work, and into what it writes.
+const EVERY_LIFE: &[(&str, u32, SinkKind)] = &[
+    ("batch-planned", 7, SinkKind::Text),
+    ("commit-logged", 7, SinkKind::Text),
+    ("commits-purged", 2, SinkKind::Text),
+    ("file-put", 5, SinkKind::Text),
+    ("file-renamed", 5, SinkKind::Text),
+    ("file-written", 5, SinkKind::Text),
+    ("files-found", 6, SinkKind::Text),
+    ("files-logged", 6, SinkKind::Text),
+    ("jobs-done", 7, SinkKind::Text),
+    ("log-append", 20, SinkKind::Text),
+    ("log-appended", 20, SinkKind::Text),
+    ("log-written", 20, SinkKind::Text),
+    ("offsets-logged", 7, SinkKind::Text),
+    ("offsets-planned", 7, SinkKind::Text),
+    ("offsets-purged", 2, SinkKind::Text),
+    ("segment-begun", 3, SinkKind::Text),
+    ("snapshot-listed", 4, SinkKind::Text),
+    ("snapshot-named", 4, SinkKind::Text),
+    ("snapshot-put", 4, SinkKind::Text),
+    ("sources-told", 7, SinkKind::Text),
+    ("state-append", 9, SinkKind::Text),
+    ("state-appended", 9, SinkKind::Text),
+    ("text-files-aside", 11, SinkKind::Text),
+    ("text-files-moved", 11, SinkKind::Text),
+    ("text-files-staged", 11, SinkKind::Text),
+    ("text-files-written", 25, SinkKind::Text),
+    ("file-sink-entry-written", 11, SinkKind::Files),
+    ("file-sink-file-written", 25, SinkKind::Files),
+    ("file-sink-files-written", 11, SinkKind::Files),
+    ("file-sink-manifest-appended", 11, SinkKind::Files),
 ];
 
 /// Steps that are passed only by a restart after a kill at another step.
@@ -47,18 +49,16 @@ const AFTER_A_KILL: &[(&str, &str)] =
 
 /// Steps that this program does not pass, and the tests that kill there.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("compaction-appended", "dstream sink_kill"),
-    ("compaction-file-deleted", "dstream sink_kill"),
-    ("compaction-file-written", "dstream sink_kill"),
-    ("file-sink-checkpoint-written", "dstream sink_kill"),
-    ("file-sink-entry-written", "dstream sink_kill"),
-    ("file-sink-file-written", "dstream sink_kill"),
-    ("file-sink-files-written", "dstream sink_kill"),
-    ("file-sink-manifest-appended", "dstream sink_kill"),
-    ("postgres-rows-written", "connectors sql_kill"),
-    ("sql-committed", "connectors sql_kill"),
-    ("sql-staged", "connectors sql_kill"),
-    ("sqlite-rows-written", "connectors sql_kill"),
+    ("block-logged", "crates/dstream/tests/it/source_kill.rs"),
+    ("block-logging", "crates/dstream/tests/it/source_kill.rs"),
+    ("compaction-appended", "crates/dstream/tests/it/sink_kill.rs"),
+    ("compaction-file-deleted", "crates/dstream/tests/it/sink_kill.rs"),
+    ("compaction-file-written", "crates/dstream/tests/it/sink_kill.rs"),
+    ("file-sink-checkpoint-written", "crates/dstream/tests/it/sink_kill.rs"),
+    ("postgres-rows-written", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sql-committed", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sql-staged", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sqlite-rows-written", "crates/connectors/tests/it/sql_kill.rs"),
 ];
 
 /// Runs cases beside each other: they mostly wait.
@@ -77,8 +77,8 @@ fn side_by_side<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
 
 #[test]
 fn a_kill_at_the_first_passage_and_again_at_the_first_of_the_restart_loses_and_doubles_nothing() {
-    side_by_side(EVERY_LIFE, |(point, _)| {
-        let (_folder, trial) = trial(|_| {});
+    side_by_side(EVERY_LIFE, |(point, _, sink)| {
+        let (_folder, trial) = trial(|program| program.sink = *sink);
         killed_at(&trial, &format!("{point}:1"));
         killed_at(&trial, &format!("{point}:1"));
         finish_exact(trial, point);
@@ -87,8 +87,8 @@ fn a_kill_at_the_first_passage_and_again_at_the_first_of_the_restart_loses_and_d
 
 #[test]
 fn a_kill_in_the_middle_of_the_work_loses_and_doubles_nothing() {
-    side_by_side(EVERY_LIFE, |(point, passage)| {
-        let (_folder, trial) = trial(|_| {});
+    side_by_side(EVERY_LIFE, |(point, passage, sink)| {
+        let (_folder, trial) = trial(|program| program.sink = *sink);
         let point = format!("{point}:{passage}");
         killed_at(&trial, &point);
         finish_exact(trial, &point);
@@ -135,8 +135,15 @@ fn every_step_of_the_protocol_is_in_the_matrix() {
             assert!(in_source.insert(name.to_string()), "{}: two steps are named {name}", path.display());
         }
     }
-    let tables = EVERY_LIFE.iter().map(|(name, _)| name);
+    let tables = EVERY_LIFE.iter().map(|(name, _, _)| name);
     let tables = tables.chain(AFTER_A_KILL.iter().chain(ELSEWHERE).map(|(name, _)| name));
+    for (name, test) in ELSEWHERE {
+        let text = std::fs::read_to_string(crates.join("..").join(test)).unwrap();
+        assert!(
+            text.contains(&format!("{name}\"")) || text.contains(&format!("{name}:")),
+            "{test} does not kill at {name}"
+        );
+    }
     let in_matrix: BTreeSet<String> = tables.map(|name| name.to_string()).collect();
     assert_eq!(in_matrix, in_source, "left: the matrix; right: the source");
 }

@@ -7,10 +7,11 @@ use crate::lives::{CHAOS, folder};
 
 #[test]
 fn random_kills_lose_and_double_nothing() {
-    let (sink, plant) = (SinkKind::default(), Plant::None);
-    let folder = folder();
-    let kills =
-        Kills { kills: 15, sink, seed: 7, interval_ms: 20, life_ms: 500, plant, folder: Some(folder.path().into()) };
-    let verdict = kills.run(CHAOS.as_ref()).unwrap();
-    assert!(verdict.is_exact() && verdict.batches > 10, "{verdict}");
+    for sink in [SinkKind::Text, SinkKind::Files] {
+        let (folder, plant) = (folder(), Plant::None);
+        let folder = Some(folder.path().into());
+        let kills = Kills { kills: 15, sink, seed: 7, interval_ms: 20, life_ms: 500, plant, folder };
+        let verdict = kills.run(CHAOS.as_ref()).unwrap();
+        assert!(verdict.is_exact() && verdict.batches > 10, "{sink:?}: {verdict}");
+    }
 }
