@@ -83,6 +83,7 @@ impl PostgresServer {
         while began.elapsed() < PATIENCE {
             // What is left of a server that was killed goes away in a moment; until then a new one ends at once.
             if child.try_wait().unwrap().is_some() {
+                child.wait().unwrap();
                 std::thread::sleep(Duration::from_millis(50));
                 return false;
             }
@@ -93,6 +94,7 @@ impl PostgresServer {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = child.kill();
+        child.wait().unwrap();
         panic!("PostgreSQL does not answer: {}", self.log());
     }
 
