@@ -25,6 +25,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use tidemill_connectors as connectors;
 pub use tidemill_dstream::op::columns;
 pub use tidemill_dstream::testing;
 pub use tidemill_dstream::{conf, context, input, inspection, rdd, state_spec, stream, streaming_context};

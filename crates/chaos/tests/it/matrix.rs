@@ -55,6 +55,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("compaction-file-deleted", "crates/dstream/tests/it/sink_kill.rs"),
     ("compaction-file-written", "crates/dstream/tests/it/sink_kill.rs"),
     ("file-sink-checkpoint-written", "crates/dstream/tests/it/sink_kill.rs"),
+    ("postgres-rows-written", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sql-committed", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sql-staged", "crates/connectors/tests/it/sql_kill.rs"),
+    ("sqlite-rows-written", "crates/connectors/tests/it/sql_kill.rs"),
 ];
 
 /// Runs cases beside each other: they mostly wait.

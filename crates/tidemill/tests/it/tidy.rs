@@ -10,7 +10,8 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("tidemill-engine", &[]),
     ("tidemill-dstream", &["tidemill-engine"]),
-    ("tidemill", &["tidemill-engine", "tidemill-dstream"]),
+    ("tidemill-connectors", &["tidemill-engine"]),
+    ("tidemill", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors"]),
     ("tidemill-cli", &["tidemill"]),
     ("tidemill-benches", &["tidemill"]),
     ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream"]),
