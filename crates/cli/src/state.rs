@@ -237,7 +237,15 @@ impl Show {
             }));
         }
         let rows = found.rows.iter().take(choice.limit);
-        let rows = rows.map(|row| std::iter::once(&row.key).chain(&row.values).map(Value::to_string).collect());
+        // What kind a row is of is no value of the program's, and stands without quotes.
+        let cell = |(name, value): (&&str, &Value)| match value {
+            Value::String(kind) if *name == "of" => kind.clone(),
+            value => value.to_string(),
+        };
+        let rows = rows.map(|row| {
+            let values = std::iter::once(&row.key).chain(&row.values);
+            found.columns.iter().zip(values).map(cell).collect()
+        });
         let table = table(found.columns, rows);
         print(&format!("{table}{count} rows at version {}{}\n", found.version, choice.rest(count)))
     }
