@@ -25,23 +25,13 @@ struct Form {
     types: Registry,
 }
 
-impl Form {
-    /// The form that this many passes find, if that is all of it.
-    fn trace<T: DeserializeOwned>(passes: usize) -> Option<Self> {
-        let mut tracer = Tracer::new(TracerConfig::default());
-        for _ in 1..passes {
-            tracer.trace_simple_type::<T>().ok()?;
-        }
-        let (root, _) = tracer.trace_simple_type::<T>().ok()?;
-        Some(Self { root, types: tracer.registry().ok()? })
-    }
-}
-
 impl Shape {
-    /// The shape of a type. Types that refuse the values that serde's tracer tries have a name only.
+    /// The shape of a type. Types that refuse the values that serde's tracer tries have a name only, and so have types with an enum
+    /// inside: the tracer finds all variants of the outermost one only.
     pub fn of<T: DeserializeOwned>() -> Self {
-        // Each pass finds one more variant of an enum within the type.
-        let form = [1, 4, 16, 64, 256].into_iter().find_map(Form::trace::<T>);
+        let mut tracer = Tracer::new(TracerConfig::default());
+        let root = tracer.trace_simple_type::<T>().map(|(format, _)| format).ok();
+        let form = root.zip(tracer.registry().ok()).map(|(root, types)| Form { root, types });
         Self { type_name: std::any::type_name::<T>().to_string(), form }
     }
 
@@ -242,7 +232,7 @@ mod tests {
 
     #[derive(Serialize, Deserialize)]
     struct Row {
-        kinds: Vec<Kind>,
+        names: Vec<String>,
         map: BTreeMap<String, Option<f64>>,
         big: u64,
     }
@@ -250,12 +240,11 @@ mod tests {
     #[test]
     fn values_are_shown_as_they_were_encoded() {
         let map = BTreeMap::from([("x".to_string(), Some(0.5)), ("y".to_string(), None)]);
-        let kinds = vec![Kind::Plain, Kind::With(7, "é".into()), Kind::Named { at: -300 }];
-        let row = (Row { kinds, map, big: u64::MAX }, true, [1u16, 2]);
+        let row = (Row { names: vec![String::new(), "é".into()], map, big: u64::MAX }, true, [1u16, 2]);
         let bytes = postcard::to_stdvec(&row).unwrap();
         let shape = Shape::of::<(Row, bool, [u16; 2])>();
         let expected = json!([
-            { "kinds": ["Plain", { "With": [7, "é"] }, { "Named": { "at": -300 } }], "map": [["x", 0.5], ["y", null]], "big": u64::MAX },
+            { "names": ["", "é"], "map": [["x", 0.5], ["y", null]], "big": u64::MAX },
             true,
             [1, 2]
         ]);
@@ -286,11 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn an_enum_is_shown_by_its_variants_and_one_inside_a_type_by_its_bytes() {
+        let cases = [
+            (Kind::Plain, json!("Plain"), "00"),
+            (Kind::With(7, "é".into()), json!({ "With": [7, "é"] }), "010702c3a9"),
+            (Kind::Named { at: -300 }, json!({ "Named": { "at": -300 } }), "02d704"),
+        ];
+        for (kind, expected, bytes) in cases {
+            let encoded = postcard::to_stdvec(&kind).unwrap();
+            assert_eq!(Shape::of::<Kind>().show(&encoded).unwrap(), expected);
+            assert_eq!(Shape::of::<(Kind,)>().show(&encoded).unwrap(), json!(bytes));
+        }
+    }
+
+    #[test]
     fn shapes_fit_by_form_not_by_name() {
         mod other {
             #[derive(serde::Serialize, serde::Deserialize)]
             pub struct Row {
-                pub kinds: Vec<super::Kind>,
+                pub names: Vec<String>,
             }
         }
         assert!(Shape::of::<(u64, String)>().fits(&Shape::of::<(u64, String)>()));
