@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 
+use crate::database::{use_postgres, use_sqlite};
 use crate::input::Pace;
 use crate::oracle::Verdict;
 use crate::program::Program;
@@ -33,7 +34,7 @@ pub struct Kills {
     /// The longest life; each has a random part of it.
     #[arg(long, default_value_t = 400)]
     pub life_ms: u64,
-    /// A fault that the program has: the comparison must find it.
+    /// A fault that the program has: the comparison must find it. Loss and duplicate are faults of the sink of text files.
     #[arg(long, value_enum, default_value_t)]
     pub plant: Plant,
     /// The folder for input, checkpoint and outputs, which stays; by default one that goes.
@@ -52,6 +53,15 @@ impl Kills {
         if folder.join("checkpoint").exists() {
             return Err(Error::usage(format!("{} has a checkpoint already; name a new folder", folder.display())));
         }
+        let is_sink_fault = matches!(self.plant, Plant::Loss | Plant::Duplicate);
+        if is_sink_fault && self.sink != SinkKind::Text {
+            return Err(Error::usage("--plant loss and duplicate go with --sink text only"));
+        }
+        let _server = match self.sink {
+            SinkKind::Text | SinkKind::Files => None,
+            SinkKind::Sqlite => use_sqlite(folder).map(|()| None)?,
+            SinkKind::Postgres => Some(use_postgres(folder)?),
+        };
         let program = Program {
             interval_ms: self.interval_ms,
             sink: self.sink,

@@ -12,12 +12,15 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use parking_lot::Mutex;
+use tidemill_connectors::sql::{SqlOptions, SqlSink};
 use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::sink::files::{Compaction, FileFormat, FileSink, FileTable, committed_files};
 use tidemill_engine::sink::text_files::TextFilesSink;
 use tidemill_engine::sink::{Receipt, Sink, lines};
 use tidemill_engine::time::Time;
+
+use crate::database;
 
 /// The kinds of sinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -27,6 +30,10 @@ pub enum SinkKind {
     Text,
     /// A table of files with a manifest, small ones merged in the background.
     Files,
+    /// Tables of an SQLite database.
+    Sqlite,
+    /// Tables of a PostgreSQL server.
+    Postgres,
 }
 
 /// A fault that is built into the program, so that a harness that overlooks it is found out.
@@ -99,6 +106,9 @@ impl SinkKind {
                 let compaction = Compaction { min_files: 8, grace: Duration::from_secs(1), ..Compaction::default() };
                 Arc::new(FileSink::new(prefix, FileFormat::Text).compaction(compaction))
             }
+            Self::Sqlite | Self::Postgres => {
+                Arc::new(SqlSink::connect(&database::url(folder)?, output.name(), SqlOptions::append())?)
+            }
         };
         Ok(Opened { sink, planted: None })
     }
@@ -116,6 +126,7 @@ impl SinkKind {
                 // Nothing was written yet.
                 Err(_) => Vec::new(),
             },
+            Self::Sqlite | Self::Postgres => database::texts(folder, &format!("SELECT value FROM {}", output.name()))?,
         };
         by_batch(rows)
     }
@@ -128,6 +139,11 @@ impl SinkKind {
                 let files = committed_files(prefix(folder, output)).unwrap_or_default();
                 let text = files.last().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
                 Ok(by_batch(text.lines().map(String::from).collect())?.last_key_value().map(|(time, _)| *time))
+            }
+            Self::Sqlite | Self::Postgres => {
+                // Rows begin with times of the same length.
+                let last = database::text(folder, &format!("SELECT max(value) FROM {}", output.name()))?;
+                Ok(by_batch(last.into_iter().collect())?.last_key_value().map(|(time, _)| *time))
             }
         }
     }

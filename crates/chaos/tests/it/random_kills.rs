@@ -7,7 +7,7 @@ use crate::lives::{CHAOS, folder};
 
 #[test]
 fn random_kills_lose_and_double_nothing() {
-    for sink in [SinkKind::Text, SinkKind::Files] {
+    for sink in [SinkKind::Text, SinkKind::Files, SinkKind::Sqlite, SinkKind::Postgres] {
         let (folder, plant) = (folder(), Plant::None);
         let folder = Some(folder.path().into());
         let kills = Kills { kills: 15, sink, seed: 7, interval_ms: 20, life_ms: 500, plant, folder };

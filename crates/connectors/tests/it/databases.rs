@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use postgres::SimpleQueryMessage;
 use rusqlite::types::ValueRef;
-
-use crate::postgres_server::PostgresServer;
+use tidemill_servers::postgres::PostgresServer;
 
 /// A database of one test.
 pub enum Database {
@@ -19,7 +18,7 @@ pub enum Database {
 impl Database {
     /// One of each kind.
     pub fn all() -> Vec<Self> {
-        vec![Database::Sqlite(tempfile::tempdir().unwrap()), Database::Postgres(PostgresServer::shared())]
+        vec![Database::Sqlite(tempfile::tempdir().unwrap()), Database::Postgres(PostgresServer::shared().unwrap())]
     }
 
     /// Its name, for people.
@@ -42,7 +41,7 @@ impl Database {
     pub fn run(&self, sql: &str) {
         match self {
             Database::Sqlite(folder) => open(folder.path()).execute_batch(sql).unwrap(),
-            Database::Postgres(server) => server.client().batch_execute(sql).unwrap(),
+            Database::Postgres(server) => server.client().unwrap().batch_execute(sql).unwrap(),
         }
     }
 
@@ -66,7 +65,7 @@ impl Database {
                 statement.query_map([], line).unwrap().map(Result::unwrap).collect()
             }
             Database::Postgres(server) => {
-                let lines = server.client().simple_query(sql).unwrap();
+                let lines = server.client().unwrap().simple_query(sql).unwrap();
                 let line = |message: &SimpleQueryMessage| match message {
                     SimpleQueryMessage::Row(row) => {
                         Some((0..row.len()).map(|n| row.get(n).unwrap_or("-")).collect::<Vec<_>>().join("|"))

@@ -11,9 +11,9 @@ use tidemill_engine::clock::{Clock, ManualClock};
 use tidemill_engine::error::{ErrorKind, Result};
 use tidemill_engine::sink::Sink;
 use tidemill_engine::time::Time;
+use tidemill_servers::postgres::PostgresServer;
 
 use crate::databases::Database;
-use crate::postgres_server::PostgresServer;
 
 /// A stream of five rows a batch into a table, from a checkpoint.
 fn start(sink: Arc<SqlSink>, folder: &std::path::Path, clock: &ManualClock) -> Result<TestContext> {
@@ -26,7 +26,7 @@ fn start(sink: Arc<SqlSink>, folder: &std::path::Path, clock: &ManualClock) -> R
 
 #[test]
 fn a_server_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() -> Result<()> {
-    let server = Arc::new(PostgresServer::start());
+    let server = Arc::new(PostgresServer::start().unwrap());
     for (table, options) in [("copied", SqlOptions::append()), ("merged", SqlOptions::upsert(["n"]))] {
         let folder = tempfile::tempdir().unwrap();
         let sink = Arc::new(SqlSink::connect(&server.url(), table, options.attempts(200))?);
@@ -36,8 +36,8 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() -
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..3 {
-                    server.kill();
-                    server.start_again();
+                    server.kill().unwrap();
+                    server.start_again().unwrap();
                 }
                 over.store(true, Ordering::SeqCst);
             });
@@ -58,14 +58,14 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() -
 
 #[test]
 fn a_server_that_stays_away_fails_the_batch_which_runs_when_it_is_back() -> Result<()> {
-    let server = PostgresServer::start();
+    let server = PostgresServer::start().unwrap();
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Time::from_millis(0)));
     let connect = || SqlSink::connect(&server.url(), "later", SqlOptions::append().attempts(2).stage_above(0));
     let context = start(Arc::new(connect()?), folder.path(), &clock)?;
     (0..3).for_each(|_| {
         context.run_batch();
     });
-    server.kill();
+    server.kill().unwrap();
     context.run_batch();
     let error = context.stop().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retry);
@@ -74,7 +74,7 @@ fn a_server_that_stays_away_fails_the_batch_which_runs_when_it_is_back() -> Resu
         .iter()
         .for_each(|part| assert!(text.contains(part), "{part:?} is not in {text}"));
     assert!(!text.contains("hunter2"), "{text}");
-    server.start_again();
+    server.start_again().unwrap();
     let context = start(Arc::new(connect()?), folder.path(), &clock)?;
     (0..2).for_each(|_| {
         context.run_batch();

@@ -12,9 +12,9 @@ use tidemill_engine::batch::{BatchId, BatchStamp};
 use tidemill_engine::error::{Error, ErrorKind, Result};
 use tidemill_engine::sink::{Receipt, Sink};
 use tidemill_engine::time::Time;
+use tidemill_servers::postgres::PostgresServer;
 
 use crate::databases::Database;
-use crate::postgres_server::PostgresServer;
 
 fn stamp(id: u64) -> BatchStamp {
     BatchStamp { id: BatchId(id), time: Time::from_millis(1000 * (id as i64 + 1)) }
@@ -229,7 +229,7 @@ fn two_drivers_at_once_write_a_batch_once() -> Result<()> {
 
 #[test]
 fn who_can_t_get_in_is_told_why_without_the_password() {
-    let server = PostgresServer::shared();
+    let server = PostgresServer::shared().unwrap();
     let connect = |url: &str| SqlSink::connect(url, "t", SqlOptions::append().attempts(1)).err().unwrap();
     let wrong = connect(&server.url_with("wrong-hunter2"));
     says(&wrong, &["table t of postgres://127.0.0.1:", "28P01", "password authentication failed"]);

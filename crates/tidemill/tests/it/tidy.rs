@@ -10,11 +10,12 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("tidemill-engine", &[]),
     ("tidemill-dstream", &["tidemill-engine"]),
-    ("tidemill-connectors", &["tidemill-engine"]),
+    ("tidemill-connectors", &["tidemill-engine", "tidemill-dstream"]),
     ("tidemill", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors"]),
     ("tidemill-cli", &["tidemill"]),
     ("tidemill-benches", &["tidemill"]),
-    ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream"]),
+    ("tidemill-servers", &["tidemill-engine"]),
+    ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors", "tidemill-servers"]),
 ];
 
 /// What the engine never sees: servers, Python, client libraries.

@@ -1,0 +1,10 @@
+//! Real servers for tests and benches: on free ports of this machine, in folders that are removed, stopped when they are dropped.
+//!
+//! `scripts/install-servers` has put their programs here before.
+
+#![forbid(unsafe_code)]
+
+pub mod kafka;
+pub mod kafka_client;
+pub mod postgres;
+pub mod process;
