@@ -44,7 +44,7 @@ fn whatever_fails_every_record_comes_out_once_and_in_order() {
         world.story().iter().for_each(|line| eprintln!("{line}"));
         return result.unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
     }
-    if let Some((seed, fault)) = find_fault(number("TIDEMILL_SIMULATION_RUNS").unwrap_or(600), Bug::None) {
+    if let Some((seed, fault)) = find_fault(number("TIDEMILL_SIMULATION_RUNS").unwrap_or(2000), Bug::None) {
         panic!("{fault}\nrun it again with TIDEMILL_SIMULATION_SEED={seed}");
     }
 }
