@@ -106,7 +106,7 @@ pub enum FunctionId {
 }
 
 /// Where in the user's program an operator was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallSite(&'static Location<'static>);
 
 impl CallSite {

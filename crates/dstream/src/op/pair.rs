@@ -1,6 +1,6 @@
 //! Operators on pairs: combining by key with a map-side combine, grouping, co-grouping and joining.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
@@ -24,6 +24,14 @@ pub type KeyMap<K, V> = HashMap<K, V, FixedState>;
 pub fn key_map<K, V>() -> KeyMap<K, V> {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
     KeyMap::with_hasher(FixedState::with_seed(*SEED))
+}
+
+/// Makes room in a map for the first chunk of rows at once, rather than step by step. The room follows from the input alone, and with
+/// it the map's order.
+pub fn make_room<K: Hash + Eq, V>(map: &mut KeyMap<K, V>, rows: usize) {
+    if map.is_empty() {
+        map.reserve(rows);
+    }
 }
 
 /// The three functions of `combine_by_key`.
@@ -76,7 +84,9 @@ impl<K: Key, V: Data, C: Data> Combining<K, V, C> {
 
     fn push(&mut self, chunk: Chunk) -> Result<()> {
         let Combiner { create, merge_value, .. } = &self.combiner;
-        for (key, value) in chunk.take::<Vec<(K, V)>>()? {
+        let rows = chunk.take::<Vec<(K, V)>>()?;
+        make_room(&mut self.map, rows.len());
+        for (key, value) in rows {
             match self.map.entry(key) {
                 Entry::Occupied(mut entry) => {
                     let slot = entry.get_mut();

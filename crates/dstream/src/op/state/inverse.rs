@@ -165,6 +165,7 @@ impl<K: Key, V: Data> WindowTotals<K, V> {
             });
         };
         let mut moves: KeyMap<K, Move<V>> = key_map();
+        moves.reserve(self.batches.back().map_or(0, |(_, pairs)| pairs.len()));
         while self.batches.front().is_some_and(|(then, _)| *then <= begin) {
             let Some((then, pairs)) = self.batches.pop_front() else { break };
             changes.remove(&Row::<K>::Batch(then))?;

@@ -12,7 +12,7 @@ use tidemill_engine::state::change::{ChangeWriter, encode};
 use tidemill_engine::time::Time;
 
 use super::{ByKey, Slots, batch_of};
-use crate::op::pair::{KeyMap, key_map};
+use crate::op::pair::{KeyMap, key_map, make_room};
 use crate::op::partition::Key;
 
 /// What becomes of all keys of a partition.
@@ -155,7 +155,9 @@ impl<K: Key, V: Data, S: Data, U: Update<K, V, S>> OperatorTask for UpdateTask<K
     fn push(&mut self, input: usize, chunk: Chunk, _: &mut Emit<'_>) -> Result<Flow> {
         match input {
             0 => {
-                for (key, value) in chunk.take::<Vec<(K, V)>>()? {
+                let rows = chunk.take::<Vec<(K, V)>>()?;
+                make_room(&mut self.values, rows.len());
+                for (key, value) in rows {
                     self.values.entry(key).or_default().push(value);
                 }
             }
