@@ -1,5 +1,77 @@
 //! Kafka: a source without a receiver, and a sink that writes each batch once.
+//!
+//! # The source
+//!
+//! [`KafkaUtils`] makes streams of topics ([`create_direct_stream`](KafkaUtils::create_direct_stream) of typed records,
+//! [`create_text_stream`](KafkaUtils::create_text_stream) of text that stays Arrow) and RDDs of fixed ranges
+//! ([`create_rdd`](KafkaUtils::create_rdd)).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tidemill_connectors::kafka::{ConsumerStrategy, KafkaConfig, KafkaOptions, KafkaUtils, StartingOffsets, decode};
+//! use tidemill_dstream::conf::SparkConf;
+//! use tidemill_dstream::streaming_context::StreamingContext;
+//!
+//! let conf = SparkConf::new().set("spark.streaming.checkpoint.directory", "/var/lib/orders");
+//! let ssc = StreamingContext::from_conf(conf, Duration::from_millis(100))?;
+//! let options = KafkaOptions::new(KafkaConfig::new("localhost:9092"), ConsumerStrategy::subscribe(["orders"]))
+//!     .starting(StartingOffsets::Earliest);
+//! let orders = KafkaUtils::create_direct_stream(&ssc, options, decode::optional_string, decode::string)?;
+//! orders.map(|order| (order.key, 1)).reduce_by_key(|a, b| a + b).print()?;
+//! ssc.start()?;
+//! ssc.await_termination()?;
+//! # Ok::<(), tidemill_engine::error::Error>(())
+//! ```
+//!
+//! Offsets are logged with each batch in the checkpoint: after a crash the same ranges are read again, from the brokers. Kafka's
+//! groups are for those who watch only. One consumer reads all partitions ahead, into Arrow buffers in memory, while batches run; a batch
+//! ends where the buffer ends, so that no question to the brokers stands between one batch and the next. Aborted transactions are
+//! not seen. A partition of Kafka's is a partition of the RDD, in order of topic and number.
+//!
+//! | setting | where | default | what it says |
+//! |---|---|---|---|
+//! | strategy | [`KafkaOptions::new`] | | topics, a pattern of topics, or partitions |
+//! | `starting` | [`KafkaOptions`] | latest | where a new stream begins: earliest, latest, by partition, by time, by group |
+//! | `fail_on_data_loss` | [`KafkaOptions`] | true | whether records that are gone fail the stream, or are counted and passed over |
+//! | `on_bad_record` | [`KafkaOptions`] | fail | the same for records that can't be decoded |
+//! | `commit_to_group` | [`KafkaOptions`] | false | whether done batches are committed to `group.id` |
+//! | `discovery_interval` | [`KafkaOptions`] | 1 s | how often new partitions are looked for, and the lag is measured |
+//! | `start_timeout` | [`KafkaOptions`] | 30 s | how long the start tries to reach brokers |
+//! | `isolation.level` | [`KafkaConfig`] | `read_committed` | whether records of open and aborted transactions are left out |
+//! | all of librdkafka's | [`KafkaConfig`] | | `security.protocol`, `sasl.*`, `ssl.*`, `fetch.*` ... |
+//! | `spark.streaming.kafka.maxRatePerPartition` | conf | none | records per second of a partition |
+//! | `spark.streaming.kafka.minRatePerPartition` | conf | 1 | records of a partition that a batch may take under any rate |
+//! | `spark.streaming.backpressure.*` | conf | off | the rate of all partitions, split by how far each is behind |
+//! | `spark.streaming.kafka.consumer.poll.ms` | conf | 120 s | how long the read of a replay waits for silent brokers |
+//! | `spark.tidemill.kafka.maxBufferedBytes` | conf | 256m | what is read ahead; no batch is larger |
+//!
+//! Where brokers go away, batches have no rows until they are back. A topic that is deleted and made again is seen when the new one
+//! ends before what was read of the old one.
 
+mod buffer;
+mod client;
+mod columns;
 mod config;
+pub mod decode;
+mod direct_stream;
+mod discovery;
+mod kafka_utils;
+mod limits;
+mod offsets;
+mod partition_buffer;
+mod prefetch;
+mod range_reader;
+mod range_values;
+mod record;
+mod source;
+mod source_options;
+mod subscription;
 
+pub use self::columns::record_schema;
 pub use self::config::KafkaConfig;
+pub use self::direct_stream::DirectKafkaStream;
+pub use self::kafka_utils::KafkaUtils;
+pub use self::offsets::{OffsetRange, Offsets};
+pub use self::record::{ConsumerRecord, TimestampType, TopicName};
+pub use self::source_options::{KafkaOptions, OnBadRecord};
+pub use self::subscription::{ConsumerStrategy, StartingOffsets};

@@ -162,6 +162,9 @@ const STREAMING_KEYS: &[&str] = &[
     "concurrentJobs",
     "fileStream.minRememberDuration",
     "gracefulStopTimeout",
+    "kafka.consumer.poll.ms",
+    "kafka.maxRatePerPartition",
+    "kafka.minRatePerPartition",
     "maxLineBytes",
     "minRememberDuration",
     "receiver.maxRate",
@@ -178,6 +181,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "blockQueueSize",
         "blocks don't wait for a store of blocks; how much a receiver may hold is spark.tidemill.receiver.maxBufferedBytes",
     ),
+    ("kafka.allowNonConsecutiveOffsets", "gaps, which transactions and compaction leave, are always allowed"),
+    ("kafka.consumer.cache.enabled", KAFKA_CACHE),
+    ("kafka.consumer.cache.initialCapacity", KAFKA_CACHE),
+    ("kafka.consumer.cache.loadFactor", KAFKA_CACHE),
+    ("kafka.consumer.cache.maxCapacity", KAFKA_CACHE),
     ("receiver.blockStoreTimeout", "storing a block takes as long as the disk takes, or fails with the disk's error"),
     ("receiver.writeAheadLog.closeFileAfterWrite", "a block is durable when its write returns, as it is"),
     (
@@ -192,6 +200,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("driver.writeAheadLog.rollingIntervalSecs", DRIVER_LOG),
 ];
 
+const KAFKA_CACHE: &str = "one consumer reads all partitions ahead; only replays have consumers of their own";
+
 const DRIVER_LOG: &str = "which blocks a batch has stands in the offset log, which each checkpoint has";
 
 /// Keys that ask for what is not there, and that a program must not run without.
@@ -201,6 +211,7 @@ const REFUSED: &[&str] = &["driver.writeAheadLog.class", "receiver.writeAheadLog
 const TIDEMILL_KEYS: &[&str] = &[
     "checkpoint.drop",
     "checkpoint.retainedBatches",
+    "kafka.maxBufferedBytes",
     "receiver.maxBufferedBytes",
     "recovery.maxMissedBatches",
     "state.snapshotDeltas",

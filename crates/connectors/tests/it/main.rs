@@ -1,6 +1,11 @@
 //! Integration tests: one binary, a module per subject. They run against real servers, which they start and stop themselves.
 
 mod databases;
+mod kafka_source;
+mod kafka_source_changes;
+mod kafka_source_rate;
+mod kafka_source_recovery;
+mod kafka_support;
 mod sql_kill;
 mod sql_outage;
 mod sql_tables;

@@ -1,0 +1,288 @@
+//! `Buffer`: what was read ahead of all partitions, shared by the reader, the look-out and the batches.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+use rdkafka::message::Message;
+use tidemill_engine::clock::Waker;
+use tidemill_engine::error::{Error, Result};
+
+use super::columns::Columns;
+use super::limits::RateLimits;
+use super::offsets::Offsets;
+use super::partition_buffer::PartitionBuffer;
+
+/// The records of all partitions that no batch is done with.
+///
+/// It holds at most about `max_bytes`: up to half of them, any partition is read on; beyond, only those with less than their even share
+/// of that half. So one partition never starves another, however uneven they are.
+pub(super) struct Buffer {
+    pub columns: Columns,
+    max_bytes: u64,
+    fail_on_data_loss: bool,
+    state: Mutex<State>,
+    /// The positions have changed: the reader must take them up.
+    moved: AtomicBool,
+    /// The brokers said that a position is out of range.
+    pub doubtful: AtomicBool,
+    /// The stream stops.
+    pub stop: Waker,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<String, BTreeMap<i32, PartitionBuffer>>,
+    partitions: u64,
+    bytes: u64,
+    fault: Option<Error>,
+}
+
+/// Records that batches should have had, and that are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub topic: String,
+    pub partition: i32,
+    /// The next offset that was wanted.
+    pub wanted: i64,
+    /// What there is: the beginning and the end; none if there is no such partition.
+    pub available: Option<(i64, i64)>,
+}
+
+impl Loss {
+    /// The error that it is, where nothing may be lost.
+    pub fn error(&self) -> Error {
+        let Self { topic, partition, wanted, available } = self;
+        let there = match available {
+            Some((first, end)) => format!("there are offsets {first} to {end}"),
+            None => "the topic or partition is gone, or is not read any more".to_string(),
+        };
+        Error::data(format!(
+            "records of {topic}-{partition} are lost: offset {wanted} is wanted, and {there}. They were deleted, by retention or by \
+             hand, before they were read. To go on without them, set fail_on_data_loss(false); to keep records for longer, raise \
+             retention.ms of the topic"
+        ))
+    }
+
+    /// Counts it, and says so in the log.
+    pub fn tell(&self) {
+        let Self { topic, partition, wanted, available } = self;
+        let skipped = available.map_or(0, |(first, _)| u64::try_from(first - wanted).unwrap_or(0));
+        metrics::counter!("tidemill_kafka_data_loss_total").increment(1);
+        metrics::counter!("tidemill_kafka_skipped_offsets_total").increment(skipped);
+        tracing::warn!(
+            topic,
+            partition,
+            wanted,
+            ?available,
+            skipped,
+            "records are lost: the stream goes on without them"
+        );
+    }
+}
+
+impl State {
+    fn get(&mut self, topic: &str, partition: i32) -> Option<&mut PartitionBuffer> {
+        self.topics.get_mut(topic)?.get_mut(&partition)
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = (&str, i32, &mut PartitionBuffer)> {
+        self.topics.iter_mut().flat_map(|(topic, partitions)| {
+            partitions.iter_mut().map(move |(partition, buffer)| (topic.as_str(), *partition, buffer))
+        })
+    }
+
+    fn count(&mut self) {
+        (self.partitions, self.bytes) =
+            self.all().fold((0, 0), |(n, bytes), (.., buffer)| (n + 1, bytes + buffer.bytes()));
+    }
+}
+
+impl Buffer {
+    /// An empty buffer.
+    pub fn new(columns: Columns, max_bytes: u64, fail_on_data_loss: bool) -> Self {
+        let (moved, doubtful) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { columns, max_bytes, fail_on_data_loss, state: Mutex::default(), moved, doubtful, stop: Waker::default() }
+    }
+
+    /// Adds partitions, to be read from these offsets on.
+    pub fn add(&self, begin: &Offsets) {
+        let mut state = self.state.lock();
+        for (topic, partition, offset) in begin.iter() {
+            let partitions = state.topics.entry(topic.to_string()).or_default();
+            partitions.entry(partition).or_insert_with(|| PartitionBuffer::new(self.columns, topic, partition, offset));
+        }
+        state.count();
+        self.moved.store(true, Ordering::SeqCst);
+    }
+
+    /// How far each partition was read.
+    pub fn reached(&self) -> Offsets {
+        self.state
+            .lock()
+            .all()
+            .map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.reached()))
+            .collect()
+    }
+
+    /// Where the reader must go on, if positions have changed.
+    pub fn take_moved(&self) -> Option<Offsets> {
+        if !self.moved.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        state.all().for_each(|(.., buffer)| buffer.paused = false);
+        Some(state.all().map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.reached())).collect())
+    }
+
+    /// Adds a record. Whether its partition is full now, and should be paused.
+    pub fn push(&self, message: &impl Message) -> Result<bool> {
+        let mut state = self.state.lock();
+        // It comes again, from the position that the reader is about to take up.
+        if self.moved.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        let Some(buffer) = state.get(message.topic(), message.partition()) else { return Ok(false) };
+        let before = buffer.bytes();
+        buffer.push(message)?;
+        let (of_partition, paused) = (buffer.bytes(), buffer.paused);
+        state.bytes += of_partition.saturating_sub(before);
+        let full = !paused && self.is_full(&state, of_partition, 1.0);
+        if full && let Some(buffer) = state.get(message.topic(), message.partition()) {
+            buffer.paused = true;
+        }
+        Ok(full)
+    }
+
+    fn is_full(&self, state: &State, of_partition: u64, part: f64) -> bool {
+        let half = self.max_bytes as f64 / 2.0 * part;
+        state.bytes as f64 >= half && of_partition as f64 >= half / state.partitions.max(1) as f64
+    }
+
+    /// The partitions that were paused and have room again.
+    pub fn take_resumed(&self) -> Vec<(String, i32)> {
+        let mut state = self.state.lock();
+        // A bit more room than none, so that they don't go to and fro.
+        let paused: Vec<(String, i32, u64)> = state
+            .all()
+            .filter(|(.., buffer)| buffer.paused)
+            .map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.bytes()))
+            .collect();
+        let room = |(topic, partition, bytes): (String, i32, u64)| {
+            (!self.is_full(&state, bytes, 0.75)).then_some((topic, partition))
+        };
+        let resumed: Vec<_> = paused.into_iter().filter_map(room).collect();
+        for (topic, partition) in &resumed {
+            if let Some(buffer) = state.get(topic, *partition) {
+                buffer.paused = false;
+            }
+        }
+        resumed
+    }
+
+    /// The client has come so far: what lies before is read, or is no record.
+    pub fn pass(&self, positions: &Offsets) {
+        let mut state = self.state.lock();
+        // Positions that are about to be left say nothing.
+        if !self.moved.load(Ordering::SeqCst) {
+            for (topic, partition, offset) in positions.iter() {
+                // A position behind the end is one of a topic that was there before.
+                if let Some(buffer) = state.get(topic, partition)
+                    && offset <= buffer.end
+                {
+                    buffer.pass(offset);
+                }
+            }
+        }
+    }
+
+    /// Where a batch ends that begins at `start`.
+    ///
+    /// # Errors
+    /// If records are lost, and none may be.
+    pub fn end_of_batch(&self, start: &Offsets, limits: &RateLimits) -> Result<Offsets> {
+        let mut state = self.state.lock();
+        if let Some(fault) = &state.fault {
+            return Err(fault.clone());
+        }
+        let waiting = |(topic, partition, buffer): (&str, i32, &mut PartitionBuffer)| {
+            // A partition that is new to batches is named in one before it has records in the next, so that each log entry says
+            // where it begins.
+            let from = start.get(topic, partition);
+            from.map_or(0, |from| u64::try_from(buffer.end.max(buffer.reached()) - from).unwrap_or(0))
+        };
+        let waiting: Vec<u64> = state.all().map(waiting).collect();
+        let mut ends = Offsets::default();
+        for ((topic, partition, buffer), limit) in state.all().zip(limits.split(&waiting)) {
+            let end = match start.get(topic, partition) {
+                Some(from) => buffer.end_of_batch(from, limit)?,
+                None => buffer.floor(),
+            };
+            ends.set(topic, partition, end);
+        }
+        Ok(ends)
+    }
+
+    /// The records of a range, if they are here.
+    pub fn slices(&self, topic: &str, partition: i32, from: i64, until: i64) -> Option<Vec<RecordBatch>> {
+        self.state.lock().get(topic, partition)?.slices(from, until)
+    }
+
+    /// Forgets what lies before `ends`.
+    pub fn release(&self, ends: &Offsets) {
+        let mut state = self.state.lock();
+        for (topic, partition, offset) in ends.iter() {
+            if let Some(buffer) = state.get(topic, partition) {
+                buffer.release(offset);
+            }
+        }
+        state.count();
+    }
+
+    /// Looks at each partition.
+    pub fn for_each(&self, mut look: impl FnMut(&str, i32, &mut PartitionBuffer)) {
+        self.state.lock().all().for_each(|(topic, partition, buffer)| look(topic, partition, buffer));
+    }
+
+    /// The stream can't go on: all batches from here on fail.
+    pub fn fail(&self, error: Error) {
+        let fault = &mut self.state.lock().fault;
+        if fault.is_none() {
+            tracing::error!(%error, "a Kafka stream can't go on");
+            *fault = Some(error);
+        }
+    }
+
+    /// Records are lost: a fault, or a recorded skip.
+    pub fn lose(&self, loss: &Loss) -> Result<()> {
+        if self.fail_on_data_loss {
+            self.fail(loss.error());
+            return Ok(());
+        }
+        loss.tell();
+        let mut state = self.state.lock();
+        match loss.available {
+            // What is read of it stays; the rest comes from its new beginning.
+            Some((first, end)) => {
+                if let Some(buffer) = state.get(&loss.topic, loss.partition) {
+                    if loss.wanted > end { buffer.restart(first)? } else { buffer.pass(first) }
+                }
+            }
+            None => {
+                if let Some(partitions) = state.topics.get_mut(&loss.topic) {
+                    partitions.remove(&loss.partition);
+                }
+                state.topics.retain(|_, partitions| !partitions.is_empty());
+            }
+        }
+        state.count();
+        self.moved.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The positions are the same, and the client must take them up again.
+    pub fn read_again(&self) {
+        self.moved.store(true, Ordering::SeqCst);
+    }
+}
