@@ -30,7 +30,8 @@ pub struct CountOptions {
     pub conf: Vec<(String, String)>,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE`, in two.
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
     Ok((key.trim().to_string(), value.trim().to_string()))
 }

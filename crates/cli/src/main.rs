@@ -2,6 +2,8 @@
 
 mod count;
 mod demo;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod replay;
 mod report;
 mod state;
@@ -38,7 +40,7 @@ enum Command {
     /// Look into the states of a checkpoint.
     #[command(subcommand)]
     State(state::State),
-    /// Count the words that a text server sends, or of files, batch by batch.
+    /// Count the words that a text server sends, of files, or of Kafka's topics, batch by batch.
     Wordcount(wordcount::WordCount),
 }
 

@@ -1,4 +1,4 @@
-//! `tidemill wordcount`: the words of a text server, or of files that appear in a folder, batch by batch.
+//! `tidemill wordcount`: the words of a text server, of files that appear in a folder, or of Kafka's topics, batch by batch.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub struct WordCount {
     #[arg(long, default_value = "localhost")]
     host: String,
     /// The text server's port.
-    #[arg(long, required_unless_present = "files", conflicts_with = "files")]
+    #[arg(long, conflicts_with = "files")]
     port: Option<u16>,
     /// Count files that are moved into this folder after the start, in place of a server's text.
     #[arg(long, value_name = "FOLDER")]
@@ -25,6 +25,9 @@ pub struct WordCount {
     /// Count all words so far, not those of the batch.
     #[arg(long, requires = "checkpoint")]
     total: bool,
+    #[cfg(feature = "kafka")]
+    #[command(flatten)]
+    kafka: crate::kafka::KafkaArguments,
     #[command(flatten)]
     pub options: CountOptions,
 }
@@ -39,11 +42,7 @@ impl WordCount {
     /// The program that these options say.
     pub fn program(&self) -> Result<Program> {
         Program::new(&self.options, self.checkpoint.as_deref(), |ssc| {
-            let lines = match (&self.files, self.port) {
-                (Some(folder), _) => ssc.text_file_stream(folder)?,
-                (None, Some(port)) => ssc.socket_text_stream(&self.host, port)?,
-                (None, None) => return Err(Error::usage("give a --port, or a folder of --files")),
-            };
+            let lines = self.lines(ssc)?;
             let counts = lines.text().split_words().count_by_value();
             if !self.total {
                 return Ok(counts);
@@ -51,5 +50,17 @@ impl WordCount {
             let add = |new: Vec<u64>, total: Option<u64>| Some(new.iter().sum::<u64>() + total.unwrap_or(0));
             Ok(counts.update_state_by_key(add).named("total"))
         })
+    }
+
+    fn lines(&self, ssc: &StreamingContext) -> Result<DStream<String>> {
+        #[cfg(feature = "kafka")]
+        if let Some(lines) = self.kafka.lines(ssc)? {
+            return Ok(lines);
+        }
+        match (&self.files, self.port) {
+            (Some(folder), _) => ssc.text_file_stream(folder),
+            (None, Some(port)) => ssc.socket_text_stream(&self.host, port),
+            (None, None) => Err(Error::usage("give a --port, a folder of --files, or --kafka-brokers")),
+        }
     }
 }

@@ -25,7 +25,7 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "kafka", feature = "postgres", feature = "sqlite"))]
 pub use tidemill_connectors as connectors;
 pub use tidemill_dstream::op::columns;
 pub use tidemill_dstream::testing;
