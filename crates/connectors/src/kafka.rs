@@ -47,6 +47,34 @@
 //!
 //! Where brokers go away, batches have no rows until they are back. A topic that is deleted and made again is seen when the new one
 //! ends before what was read of the old one.
+//!
+//! # The sink
+//!
+//! [`KafkaSink`] writes rows or lines to topics: each batch in a transaction that holds its number, too, or at least once without.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use tidemill_connectors::kafka::{KafkaConfig, KafkaSink, KafkaSinkOptions};
+//! use tidemill_dstream::op::columns::schema_named;
+//! # use tidemill_dstream::stream::DStream;
+//! # use tidemill_engine::error::Result;
+//! # fn write(counts: DStream<(String, String)>) -> Result<()> {
+//! let sink = KafkaSink::connect(KafkaConfig::new("localhost:9092"), "counts", KafkaSinkOptions::exactly_once())?;
+//! counts.write_rows_to(Arc::new(sink), schema_named::<(String, String)>(&["key", "value"])?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | setting | where | default | what it says |
+//! |---|---|---|---|
+//! | delivery | [`KafkaSinkOptions`] | exactly once | or at least once |
+//! | `sink_name` | [`KafkaSinkOptions`] | the topic | under what batches are remembered; one writes at a time |
+//! | `delivery_timeout` | [`KafkaSinkOptions`] | 120 s | how long brokers may be away before a batch fails |
+//! | `transaction_timeout` | [`KafkaSinkOptions`] | 180 s | after how long brokers give up a transaction that nobody ends |
+//! | all of librdkafka's | [`KafkaConfig`] | | `message.max.bytes`, `batch.size`, `compression.type` ... |
+//!
+//! Readers set `isolation.level=read_committed`. A broker forgets what a sink has written 7 days after its last batch
+//! (`offsets.retention.minutes`); from then on only the checkpoint knows.
 
 mod buffer;
 mod client;
@@ -63,6 +91,7 @@ mod prefetch;
 mod range_reader;
 mod range_values;
 mod record;
+mod sink;
 mod source;
 mod source_options;
 mod subscription;
@@ -73,5 +102,6 @@ pub use self::direct_stream::DirectKafkaStream;
 pub use self::kafka_utils::KafkaUtils;
 pub use self::offsets::{OffsetRange, Offsets};
 pub use self::record::{ConsumerRecord, TimestampType, TopicName};
+pub use self::sink::{Delivery, KafkaSink, KafkaSinkOptions};
 pub use self::source_options::{KafkaOptions, OnBadRecord};
 pub use self::subscription::{ConsumerStrategy, StartingOffsets};

@@ -9,9 +9,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 
 use crate::process::PATIENCE;
+
+/// How long transactions that end are waited for: those that do not end by then stay open.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,13 +123,21 @@ impl KafkaClient {
         sender.flush()
     }
 
-    /// All records of a topic that are there now, by partition and offset; of transactions the committed ones only. Open
-    /// transactions are not waited for: what lies behind their first record is not read.
+    /// All records of a topic that are there now, by partition and offset; of transactions the committed ones only. A transaction
+    /// whose end was just said is waited for; what lies behind one that stays open is not read.
     ///
     /// # Errors
     /// If the broker does not answer, or the topic is not there.
     pub fn read_committed(&self, topic: &str) -> Result<Vec<Record>> {
-        self.read(topic, "read_committed")
+        self.read(topic, "read_committed", None)
+    }
+
+    /// As [`read_committed`](Self::read_committed), but of each partition only what lies in its last offsets, of this number.
+    ///
+    /// # Errors
+    /// As `read_committed`.
+    pub fn read_committed_end(&self, topic: &str, offsets: i64) -> Result<Vec<Record>> {
+        self.read(topic, "read_committed", Some(offsets))
     }
 
     /// All records of a topic that are there now, by partition and offset, of transactions that were not committed, too.
@@ -133,21 +145,35 @@ impl KafkaClient {
     /// # Errors
     /// If the broker does not answer, or the topic is not there.
     pub fn read_uncommitted(&self, topic: &str) -> Result<Vec<Record>> {
-        self.read(topic, "read_uncommitted")
+        self.read(topic, "read_uncommitted", None)
     }
 
-    fn read(&self, topic: &str, isolation: &str) -> Result<Vec<Record>> {
+    fn consumer(&self, isolation: &str) -> Result<BaseConsumer> {
         let mut config = self.config.clone();
         config.set("group.id", "a-look-from-outside").set("enable.auto.commit", "false");
         config.set("isolation.level", isolation).set("enable.partition.eof", "true");
-        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        config.create().map_err(failed)
+    }
+
+    fn read(&self, topic: &str, isolation: &str, last: Option<i64>) -> Result<Vec<Record>> {
+        let (consumer, all) = (self.consumer(isolation)?, self.consumer("read_uncommitted")?);
         let partitions = self.partitions(topic)?;
         if partitions == 0 {
             return Err(Error::usage(format!("there is no topic {topic}")));
         }
         let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition as i32, Offset::Beginning).map_err(failed)?;
+        let settling = Instant::now();
+        for partition in 0..partitions as i32 {
+            let end = |consumer: &BaseConsumer| {
+                consumer.fetch_watermarks(topic, partition, PATIENCE).map(|(_, end)| end).map_err(failed)
+            };
+            // Once a commit is answered, the broker has yet to write into the partitions that it is one.
+            let written = end(&all)?;
+            while end(&consumer)? < written && settling.elapsed() < SETTLING {
+                Waker::default().sleep(Duration::from_millis(5));
+            }
+            let from = last.map_or(Offset::Beginning, |last| Offset::Offset((written - last).max(0)));
+            list.add_partition_offset(topic, partition, from).map_err(failed)?;
         }
         consumer.assign(&list).map_err(failed)?;
         let (mut records, mut ended, began) = (Vec::new(), std::collections::BTreeSet::new(), Instant::now());

@@ -1,6 +1,9 @@
 //! Integration tests: one binary, a module per subject. They run against real servers, which they start and stop themselves.
 
 mod databases;
+mod kafka_sink;
+mod kafka_sink_kill;
+mod kafka_sink_outage;
 mod kafka_source;
 mod kafka_source_changes;
 mod kafka_source_rate;
