@@ -11,8 +11,10 @@ use tidemill_engine::error::{Error, Result};
 
 use crate::database::{use_postgres, use_sqlite};
 use crate::input::Pace;
+use crate::kafka::use_kafka;
 use crate::oracle::Verdict;
 use crate::program::Program;
+use crate::server::{KilledServer, Killing};
 use crate::sink::{Plant, SinkKind};
 use crate::trial::Trial;
 
@@ -22,6 +24,9 @@ pub struct Kills {
     /// How often it is killed.
     #[arg(long, default_value_t = 200)]
     pub kills: u32,
+    /// How often the server that it writes to is killed meanwhile, and started again: PostgreSQL or Kafka.
+    #[arg(long, default_value_t = 0)]
+    pub server_kills: u32,
     /// Where it writes.
     #[arg(long, value_enum, default_value_t)]
     pub sink: SinkKind,
@@ -34,7 +39,8 @@ pub struct Kills {
     /// The longest life; each has a random part of it.
     #[arg(long, default_value_t = 400)]
     pub life_ms: u64,
-    /// A fault that the program has: the comparison must find it. Loss and duplicate are faults of the sink of text files.
+    /// A fault that the program has: the comparison must find it. Loss and duplicate are faults of the sink of text files, at-least-once is
+    /// one of Kafka's.
     #[arg(long, value_enum, default_value_t)]
     pub plant: Plant,
     /// The folder for input, checkpoint and outputs, which stays; by default one that goes.
@@ -57,11 +63,18 @@ impl Kills {
         if is_sink_fault && self.sink != SinkKind::Text {
             return Err(Error::usage("--plant loss and duplicate go with --sink text only"));
         }
-        let _server = match self.sink {
+        if self.plant == Plant::AtLeastOnce && self.sink != SinkKind::Kafka {
+            return Err(Error::usage("--plant at-least-once goes with --sink kafka only"));
+        }
+        let server = match self.sink {
             SinkKind::Text | SinkKind::Files => None,
             SinkKind::Sqlite => use_sqlite(folder).map(|()| None)?,
-            SinkKind::Postgres => Some(use_postgres(folder)?),
+            SinkKind::Postgres => Some(KilledServer::Postgres(use_postgres(folder)?)),
+            SinkKind::Kafka => Some(KilledServer::Kafka(use_kafka(folder)?)),
         };
+        if self.server_kills > 0 && server.is_none() {
+            return Err(Error::usage("--server-kills goes with --sink postgres and --sink kafka only"));
+        }
         let program = Program {
             interval_ms: self.interval_ms,
             sink: self.sink,
@@ -72,7 +85,10 @@ impl Kills {
         let pace = Pace { every: Duration::from_millis(20), records: 20 };
         let mut trial = Trial::start(chaos, program, pace)?;
         let mut random = SmallRng::seed_from_u64(self.seed);
+        let killing =
+            server.map(|server| Killing::start(server, self.server_kills, self.kills, self.life_ms, self.seed));
         for kill in 1..=self.kills {
+            killing.iter().for_each(|killing| killing.program_killed(kill - 1));
             let pause = Duration::from_millis(random.random_range(0..self.life_ms.max(1)));
             let life = trial.live()?;
             Waker::default().sleep(pause);
@@ -83,6 +99,8 @@ impl Kills {
                 return Err(ended.check().err().unwrap_or(ended_well).context(place));
             }
         }
+        // It runs until the last look at what it has.
+        let _server = killing.map(Killing::finish).transpose()?;
         trial.finish()
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use parking_lot::Mutex;
+use tidemill_connectors::kafka::{KafkaConfig, KafkaSink, KafkaSinkOptions};
 use tidemill_connectors::sql::{SqlOptions, SqlSink};
 use tidemill_engine::batch::BatchStamp;
 use tidemill_engine::error::{Error, Result};
@@ -20,7 +21,7 @@ use tidemill_engine::sink::text_files::TextFilesSink;
 use tidemill_engine::sink::{Receipt, Sink, lines};
 use tidemill_engine::time::Time;
 
-use crate::database;
+use crate::{database, kafka};
 
 /// The kinds of sinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -34,6 +35,8 @@ pub enum SinkKind {
     Sqlite,
     /// Tables of a PostgreSQL server.
     Postgres,
+    /// Topics of a Kafka broker, read as committed.
+    Kafka,
 }
 
 /// A fault that is built into the program, so that a harness that overlooks it is found out.
@@ -48,6 +51,8 @@ pub enum Plant {
     Duplicate,
     /// A state that was restored counts one more.
     State,
+    /// The sink writes to Kafka without transactions.
+    AtLeastOnce,
 }
 
 /// The outputs of the program.
@@ -62,7 +67,11 @@ pub enum Output {
 }
 
 impl Output {
-    fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Records, Self::States, Self::Windows];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
             Self::States => "states",
@@ -107,7 +116,16 @@ impl SinkKind {
                 Arc::new(FileSink::new(prefix, FileFormat::Text).compaction(compaction))
             }
             Self::Sqlite | Self::Postgres => {
-                Arc::new(SqlSink::connect(&database::url(folder)?, output.name(), SqlOptions::append())?)
+                // A server that is killed is away for some seconds.
+                let options = SqlOptions::append().attempts(30);
+                Arc::new(SqlSink::connect(&database::url(folder)?, output.name(), options)?)
+            }
+            Self::Kafka => {
+                let options = match plant {
+                    Plant::AtLeastOnce => KafkaSinkOptions::at_least_once(),
+                    _ => KafkaSinkOptions::exactly_once(),
+                };
+                Arc::new(KafkaSink::connect(KafkaConfig::new(kafka::brokers(folder)?), output.name(), options)?)
             }
         };
         Ok(Opened { sink, planted: None })
@@ -127,6 +145,7 @@ impl SinkKind {
                 Err(_) => Vec::new(),
             },
             Self::Sqlite | Self::Postgres => database::texts(folder, &format!("SELECT value FROM {}", output.name()))?,
+            Self::Kafka => kafka::values(folder, output.name())?,
         };
         by_batch(rows)
     }
@@ -144,6 +163,10 @@ impl SinkKind {
                 // Rows begin with times of the same length.
                 let last = database::text(folder, &format!("SELECT max(value) FROM {}", output.name()))?;
                 Ok(by_batch(last.into_iter().collect())?.last_key_value().map(|(time, _)| *time))
+            }
+            Self::Kafka => {
+                let last = kafka::last_values(folder, output.name())?;
+                Ok(by_batch(last)?.last_key_value().map(|(time, _)| *time))
             }
         }
     }

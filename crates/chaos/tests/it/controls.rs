@@ -1,5 +1,6 @@
 //! Controls: faults that are built into the program must be found by the comparison that finds none without them.
 
+use tidemill_chaos::kafka::use_kafka;
 use tidemill_chaos::kills::Kills;
 use tidemill_chaos::sink::{Plant, SinkKind};
 
@@ -24,6 +25,17 @@ fn a_planted_fault_is_found() {
 }
 
 #[test]
+fn a_topic_without_transactions_has_duplicates_and_they_are_found() {
+    for (plant, is_doubled) in [(Plant::None, false), (Plant::AtLeastOnce, true)] {
+        let (_folder, mut trial) = trial(|program| (program.sink, program.plant) = (SinkKind::Kafka, plant));
+        let _server = use_kafka(&trial.program.folder).unwrap();
+        (0..3).for_each(|_| killed_at(&trial, "jobs-done:5"));
+        let verdict = trial.finish().unwrap();
+        assert_eq!((verdict.lost, verdict.doubled > 0, verdict.is_exact()), (0, is_doubled, !is_doubled), "{verdict}");
+    }
+}
+
+#[test]
 fn without_a_kill_no_planted_fault_shows() {
     for plant in [Plant::None, Plant::Loss, Plant::Duplicate] {
         finish_exact(trial(|program| program.plant = plant).1, &format!("{plant:?}"));
@@ -35,6 +47,7 @@ fn the_command_finds_a_planted_fault() {
     let folder = folder();
     let kills = Kills {
         kills: 6,
+        server_kills: 0,
         sink: SinkKind::default(),
         seed: 1,
         interval_ms: 20,
