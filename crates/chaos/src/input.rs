@@ -1,13 +1,27 @@
-//! The input: records by number, in files that appear in a folder while the program runs, or does not.
+//! The input: records by number, in files that appear in a folder while the program runs, or does not; or in a topic.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use tidemill_engine::clock::{Clock, SystemClock, Waker};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::time::Time;
+use tidemill_servers::kafka_client::Sender;
+
+use crate::kafka;
+
+/// From where the program reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SourceKind {
+    /// Files in a folder.
+    #[default]
+    Files,
+    /// A topic of Kafka's.
+    Kafka,
+}
 
 /// The number of different words.
 pub const WORDS: u64 = 200;
@@ -47,7 +61,7 @@ pub struct Pace {
 pub struct Fed {
     /// There are records 0, 1, 2 ... of this number.
     pub records: u64,
-    /// A batch after this time covers the last of them.
+    /// The time at which the last of them was there.
     pub until: Time,
 }
 
@@ -58,8 +72,14 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Begins to feed `folder/input`, which is made.
-    pub fn start(folder: &Path, pace: Pace) -> Result<Self> {
+    /// Begins to feed `folder/input`, which is made, or the topic of the broker that the folder names.
+    pub fn start(folder: &Path, source: SourceKind, pace: Pace) -> Result<Self> {
+        if source == SourceKind::Kafka {
+            let (sender, stop) = (kafka::client(folder)?.sender()?, Waker::default());
+            let stopped = stop.clone();
+            let thread = std::thread::spawn(move || feed_topic(&sender, pace, &stopped));
+            return Ok(Self { stop, thread });
+        }
         let (input, aside) = (folder.join("input"), folder.join("input-aside"));
         for made in [&input, &aside] {
             fs::create_dir_all(made).map_err(failed(made))?;
@@ -90,6 +110,18 @@ fn feed(input: &Path, aside: &Path, pace: Pace, stop: &Waker) -> Result<Fed> {
         }
     }
     Ok(Fed { records, until: SystemClock::default().now() })
+}
+
+fn feed_topic(sender: &Sender, pace: Pace, stop: &Waker) -> Result<Fed> {
+    let mut records = 0;
+    loop {
+        kafka::send_input(sender, (records..records + pace.records).map(|record| (record, line(record))))?;
+        records += pace.records;
+        if stop.sleep(pace.every) {
+            sender.flush()?;
+            return Ok(Fed { records, until: SystemClock::default().now() });
+        }
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {

@@ -10,7 +10,7 @@ use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 
 use crate::database::{use_postgres, use_sqlite};
-use crate::input::Pace;
+use crate::input::{Pace, SourceKind};
 use crate::kafka::use_kafka;
 use crate::oracle::Verdict;
 use crate::program::Program;
@@ -27,6 +27,9 @@ pub struct Kills {
     /// How often the server that it writes to is killed meanwhile, and started again: PostgreSQL or Kafka.
     #[arg(long, default_value_t = 0)]
     pub server_kills: u32,
+    /// From where it reads; Kafka goes with --sink kafka only.
+    #[arg(long, value_enum, default_value_t)]
+    pub source: SourceKind,
     /// Where it writes.
     #[arg(long, value_enum, default_value_t)]
     pub sink: SinkKind,
@@ -66,6 +69,9 @@ impl Kills {
         if self.plant == Plant::AtLeastOnce && self.sink != SinkKind::Kafka {
             return Err(Error::usage("--plant at-least-once goes with --sink kafka only"));
         }
+        if self.source == SourceKind::Kafka && self.sink != SinkKind::Kafka {
+            return Err(Error::usage("--source kafka goes with --sink kafka only"));
+        }
         let server = match self.sink {
             SinkKind::Text | SinkKind::Files => None,
             SinkKind::Sqlite => use_sqlite(folder).map(|()| None)?,
@@ -77,6 +83,7 @@ impl Kills {
         }
         let program = Program {
             interval_ms: self.interval_ms,
+            source: self.source,
             sink: self.sink,
             plant: self.plant,
             snapshot_deltas: 20,

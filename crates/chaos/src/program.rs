@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use tidemill_connectors::kafka::{ConsumerStrategy, KafkaConfig, KafkaOptions, KafkaUtils, StartingOffsets};
 use tidemill_dstream::conf::SparkConf;
 use tidemill_dstream::op::state::logic::State;
 use tidemill_dstream::state_spec::function;
@@ -16,7 +17,8 @@ use tidemill_dstream::streaming_context::StreamingContext;
 use tidemill_engine::clock::Waker;
 use tidemill_engine::error::Result;
 
-use crate::input::parse;
+use crate::input::{SourceKind, parse};
+use crate::kafka;
 use crate::sink::{END, Opened, Output, Plant, SinkKind};
 
 /// Batches from one window to the next.
@@ -37,6 +39,9 @@ pub struct Program {
     /// The time between batches.
     #[arg(long, default_value_t = 10)]
     pub interval_ms: u64,
+    /// From where it reads.
+    #[arg(long, value_enum, default_value_t)]
+    pub source: SourceKind,
     /// Where it writes.
     #[arg(long, value_enum, default_value_t)]
     pub sink: SinkKind,
@@ -61,6 +66,7 @@ impl Program {
         Self {
             folder: folder.into(),
             interval_ms: 10,
+            source: SourceKind::default(),
             sink,
             plant,
             snapshot_deltas: 100,
@@ -77,6 +83,7 @@ impl Program {
         let pairs = [
             ("--folder", name(&self.folder.display())),
             ("--interval-ms", name(&self.interval_ms)),
+            ("--source", value(clap::ValueEnum::to_possible_value(&self.source))),
             ("--sink", value(clap::ValueEnum::to_possible_value(&self.sink))),
             ("--plant", value(clap::ValueEnum::to_possible_value(&self.plant))),
             ("--snapshot-deltas", name(&self.snapshot_deltas)),
@@ -113,8 +120,7 @@ impl Program {
 
     fn build(&self, ssc: &StreamingContext) -> Result<Vec<Opened>> {
         let batch = ssc.batch_duration();
-        let input = self.folder.join("input");
-        let lines = ssc.file_stream(&input.display().to_string(), |_| true, false)?.named("input");
+        let lines = self.lines(ssc)?.named("input");
         let records = lines.flat_map(|line| parse(&line));
         let ones = records.map(|(_, word)| (word, 1u64));
 
@@ -154,6 +160,19 @@ impl Program {
             .into_iter()
             .map(|(output, stream)| self.write(output, &stream))
             .collect()
+    }
+
+    fn lines(&self, ssc: &StreamingContext) -> Result<DStream<String>> {
+        match self.source {
+            SourceKind::Files => ssc.file_stream(&self.folder.join("input").display().to_string(), |_| true, false),
+            SourceKind::Kafka => {
+                let config = KafkaConfig::new(kafka::brokers(&self.folder)?);
+                let options = KafkaOptions::new(config, ConsumerStrategy::subscribe([kafka::INPUT]))
+                    .starting(StartingOffsets::Earliest)
+                    .start_timeout(Duration::from_secs(60));
+                Ok(KafkaUtils::create_text_stream(ssc, options)?.named("input"))
+            }
+        }
     }
 
     fn write(&self, output: Output, stream: &DStream<String>) -> Result<Opened> {

@@ -2,7 +2,7 @@
 //!
 //! A row is a line of text: the time of its batch, a space, and what the batch has to say. One row of each batch says [`END`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -148,6 +148,13 @@ impl SinkKind {
             Self::Kafka => kafka::values(folder, output.name())?,
         };
         by_batch(rows)
+    }
+
+    /// How many different rows an output holds, but for ends.
+    pub fn rows(self, folder: &Path, output: Output) -> Result<u64> {
+        let written = self.read(folder, output)?;
+        let rows: BTreeSet<&String> = written.values().flatten().filter(|row| *row != END).collect();
+        Ok(rows.len() as u64)
     }
 
     /// The time of the last batch that an output holds.

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 
-use crate::input::{Fed, Feeder, Pace};
+use crate::input::{Fed, Feeder, Pace, SourceKind};
 use crate::life::{Life, command};
 use crate::oracle::{Outcome, Verdict, judge};
 use crate::program::Program;
 use crate::sink::Output;
+
+/// After how long a record is lost that was read by no batch.
+const LOST: Duration = Duration::from_secs(60);
 
 /// A program, its input and its outputs.
 pub struct Trial {
@@ -25,7 +28,7 @@ pub struct Trial {
 impl Trial {
     /// Begins to feed the folder of a program, which is run by the `chaos` at this path.
     pub fn start(chaos: impl Into<PathBuf>, program: Program, pace: Pace) -> Result<Self> {
-        let feeder = Some(Feeder::start(&program.folder, pace)?);
+        let feeder = Some(Feeder::start(&program.folder, program.source, pace)?);
         Ok(Self { chaos: chaos.into(), program, feeder, fed: None })
     }
 
@@ -47,8 +50,17 @@ impl Trial {
         let fed = self.stop_feeding()?;
         let (sink, folder) = (self.program.sink, &self.program.folder);
         let mut life = self.live()?;
-        // Batches are written in order: behind a later one nothing is missing.
-        while sink.last(folder, Output::Windows)?.is_none_or(|last| last <= fed.until) {
+        let (source, began) = (self.program.source, Instant::now());
+        let is_over = || -> Result<bool> {
+            // Batches are written in order: behind a later one nothing is missing.
+            let is_later = sink.last(folder, Output::Windows)?.is_some_and(|last| last > fed.until);
+            // A topic is read ahead of batches, and so may be behind its own end. What is lost never comes.
+            let is_read = || -> Result<bool> {
+                Ok(source == SourceKind::Files || sink.rows(folder, Output::Records)? >= fed.records)
+            };
+            Ok(is_later && (is_read()? || began.elapsed() > LOST))
+        };
+        while !is_over()? {
             if life.has_ended()? {
                 return life.wait()?.check().and(Err(Error::internal("the program ended before it was told to")));
             }

@@ -103,13 +103,13 @@ impl KafkaClient {
         Ok(metadata.topics().iter().filter(|found| found.error().is_none()).map(|found| found.partitions().len()).sum())
     }
 
-    /// A producer that sends without waiting; see [`Sender::flush`].
+    /// A producer that sends without waiting; see [`Sender::flush`]. Each record is there once, whatever happens to brokers meanwhile.
     ///
     /// # Errors
     /// If a setting is wrong.
     pub fn sender(&self) -> Result<Sender> {
         let mut config = self.config.clone();
-        config.set("linger.ms", "1").set("queue.buffering.max.messages", "1000000").set("acks", "all");
+        config.set("linger.ms", "1").set("queue.buffering.max.messages", "1000000").set("enable.idempotence", "true");
         Ok(Sender { producer: config.create().map_err(failed)? })
     }
 

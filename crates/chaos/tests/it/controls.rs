@@ -1,5 +1,6 @@
 //! Controls: faults that are built into the program must be found by the comparison that finds none without them.
 
+use tidemill_chaos::input::SourceKind;
 use tidemill_chaos::kafka::use_kafka;
 use tidemill_chaos::kills::Kills;
 use tidemill_chaos::sink::{Plant, SinkKind};
@@ -48,6 +49,7 @@ fn the_command_finds_a_planted_fault() {
     let kills = Kills {
         kills: 6,
         server_kills: 0,
+        source: SourceKind::default(),
         sink: SinkKind::default(),
         seed: 1,
         interval_ms: 20,
