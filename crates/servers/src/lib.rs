@@ -8,3 +8,6 @@ pub mod kafka;
 pub mod kafka_client;
 pub mod postgres;
 pub mod process;
+mod skip;
+
+pub use self::skip::is_skipped;

@@ -4,6 +4,7 @@ use tidemill_chaos::input::SourceKind;
 use tidemill_chaos::kafka::use_kafka;
 use tidemill_chaos::kills::Kills;
 use tidemill_chaos::sink::{Plant, SinkKind};
+use tidemill_servers::is_skipped;
 
 use crate::lives::{CHAOS, finish_exact, folder, killed_at, trial};
 
@@ -27,6 +28,9 @@ fn a_planted_fault_is_found() {
 
 #[test]
 fn a_topic_without_transactions_has_duplicates_and_they_are_found() {
+    if is_skipped("kafka") {
+        return;
+    }
     for (plant, is_doubled) in [(Plant::None, false), (Plant::AtLeastOnce, true)] {
         let (_folder, mut trial) = trial(|program| (program.sink, program.plant) = (SinkKind::Kafka, plant));
         let _server = use_kafka(&trial.program.folder).unwrap();

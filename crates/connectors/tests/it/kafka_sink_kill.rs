@@ -15,6 +15,7 @@ use tidemill_engine::error::Result;
 use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::sink::Sink;
 use tidemill_engine::time::Time;
+use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::KafkaServer;
 
 /// Whether the process is to run the program, where, to which brokers, into which topic, as which of its lives.
@@ -108,6 +109,9 @@ impl<'a> Lives<'a> {
 
 #[test]
 fn rows_are_there_once_wherever_the_program_dies() {
+    if is_skipped("kafka") {
+        return;
+    }
     let server = KafkaServer::shared().unwrap();
     let points = [
         // The first transaction is that of the connection.
@@ -137,6 +141,9 @@ fn rows_are_there_once_wherever_the_program_dies() {
 
 #[test]
 fn at_least_once_doubles_rows_and_this_test_sees_it() {
+    if is_skipped("kafka") {
+        return;
+    }
     let server = KafkaServer::shared().unwrap();
     let lives = Lives::new("at-least", &server, "doubled");
     lives.killed_at(1, "jobs-done:4");
