@@ -13,7 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidemill-connectors", &["tidemill-engine", "tidemill-dstream"]),
     ("tidemill", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors"]),
     ("tidemill-cli", &["tidemill"]),
-    ("tidemill-benches", &["tidemill"]),
+    ("tidemill-benches", &["tidemill", "tidemill-servers"]),
     ("tidemill-servers", &["tidemill-engine"]),
     ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors", "tidemill-servers"]),
 ];

@@ -1,0 +1,47 @@
+//! Who sends records.
+
+use std::time::{Duration, Instant};
+
+use tidemill::prelude::*;
+use tidemill_servers::kafka::KafkaServer;
+
+use crate::PARTITIONS;
+
+/// Keys of all records.
+const KEYS: u64 = 1000;
+
+fn key(record: u64) -> String {
+    // A prime step: neighbours have other keys.
+    format!("k{:04}", record.wrapping_mul(7919) % KEYS)
+}
+
+fn partition(record: u64) -> i32 {
+    (record % PARTITIONS as u64) as i32
+}
+
+/// A kilobyte, not the same for every record.
+fn value(record: u64) -> String {
+    format!("{record:016x}").repeat(64)
+}
+
+/// Sends `rate` records a second for `time`, in steps of a millisecond.
+pub fn send_at_rate(server: &KafkaServer, rate: u64, time: Duration) -> Result<()> {
+    let sender = server.client().sender()?;
+    let (began, mut sent) = (Instant::now(), 0);
+    while began.elapsed() < time {
+        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
+        while sent < due {
+            sender.send("in", partition(sent), &key(sent), &value(sent), &[])?;
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    sender.flush()
+}
+
+/// Sends records as fast as they go.
+pub fn send_all(server: &KafkaServer, records: u64) -> Result<()> {
+    let sender = server.client().sender()?;
+    (0..records).try_for_each(|record| sender.send("in", partition(record), &key(record), &value(record), &[]))?;
+    sender.flush()
+}

@@ -1,0 +1,105 @@
+//! Kafka to Kafka: how long a record takes to its result, and how many of them go through.
+//!
+//! The job counts records of 1 kB by 1,000 keys in tumbling windows of 10 s by the broker's time, and writes what each batch has changed.
+//! The broker is a process of its own on the same machine; whoever sends records, and whoever looks at results, are threads here.
+
+mod feed;
+mod job;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use tidemill::prelude::*;
+use tidemill_servers::kafka::{KafkaOptions, KafkaServer};
+
+use self::job::Delivery;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Partitions of either topic.
+const PARTITIONS: i32 = 2;
+
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// From a record's append to its result's, by the broker's clock, and to a reader of committed records.
+    Latency {
+        #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
+        rates: Vec<u64>,
+        /// Milliseconds from batch to batch, of the runs with transactions.
+        #[arg(long, default_value_t = 20)]
+        interval_ms: u64,
+        /// Milliseconds from batch to batch, of the runs without.
+        #[arg(long, default_value_t = 5)]
+        direct_interval_ms: u64,
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Seconds before those.
+        #[arg(long, default_value_t = 10)]
+        warmup: u64,
+    },
+    /// Records a second from a topic that is full, beside a loop around the bare client.
+    Throughput {
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+        #[arg(long, default_value_t = 100)]
+        interval_ms: u64,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+}
+
+/// A broker with two topics, whose records have the time of their append.
+fn server() -> Result<KafkaServer> {
+    let server = KafkaServer::start(KafkaOptions::default().heap_mb(1024).long_lived())?;
+    for topic in ["in", "out"] {
+        server.client().create_topic(topic, PARTITIONS, &[("message.timestamp.type", "LogAppendTime")])?;
+    }
+    Ok(server)
+}
+
+fn main() -> Result<()> {
+    match Options::parse().what {
+        What::Latency { rates, interval_ms, direct_interval_ms, seconds, warmup } => {
+            println!("| records/s | delivery | interval ms | appended p50 | p99 | max | seen p50 | p99 | max | results |");
+            println!("|---|---|---|---|---|---|---|---|---|---|");
+            for rate in rates {
+                let runs = [(Delivery::ExactlyOnce, interval_ms), (Delivery::AtLeastOnce, direct_interval_ms)];
+                for (delivery, interval) in runs {
+                    let server = server()?;
+                    let watch = watch::start(&server)?;
+                    let job = job::Job::start(&server.brokers(), delivery, Duration::from_millis(interval))?;
+                    feed::send_at_rate(&server, rate, Duration::from_secs(warmup + seconds))?;
+                    let seen = watch.stop(Duration::from_secs(2), Duration::from_secs(warmup));
+                    job.stop()?;
+                    let [a, b] = [&seen.appended, &seen.seen].map(|times| {
+                        format!("{:.0} | {:.0} | {:.0}", times.quantile(0.5), times.quantile(0.99), times.quantile(1.0))
+                    });
+                    println!("| {rate} | {} | {interval} | {a} | {b} | {} |", delivery.name(), seen.results);
+                }
+            }
+        }
+        What::Throughput { records, interval_ms, runs } => {
+            let server = server()?;
+            let began = Instant::now();
+            feed::send_all(&server, records)?;
+            println!("{records} records of 1 kB are there after {:.1} s", began.elapsed().as_secs_f64());
+            println!("| run | bare client records/s | job records/s | share |");
+            println!("|---|---|---|---|");
+            for run in 1..=runs {
+                let bare = records as f64 / watch::read_all(&server.brokers(), "in", records)?.as_secs_f64();
+                let took = job::count_all(&server.brokers(), records, Duration::from_millis(interval_ms))?;
+                let ours = records as f64 / took.as_secs_f64();
+                println!("| {run} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare);
+            }
+        }
+    }
+    Ok(())
+}
