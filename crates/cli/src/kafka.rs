@@ -7,7 +7,7 @@ use tidemill::prelude::*;
 #[derive(clap::Args)]
 pub struct KafkaArguments {
     /// Kafka's brokers, as HOST:PORT with commas between: count the values of its topics, in place of a server's text.
-    #[arg(long, value_name = "BROKERS", conflicts_with_all = ["files", "port"], requires = "topics")]
+    #[arg(long, value_name = "BROKERS", requires = "topics")]
     kafka_brokers: Option<String>,
     /// A topic to read; may be given more than once, or as a list with commas.
     #[arg(long = "topic", value_name = "TOPIC", value_delimiter = ',', requires = "kafka_brokers")]

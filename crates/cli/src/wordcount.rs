@@ -6,14 +6,21 @@ use tidemill::prelude::*;
 
 use crate::count::{CountOptions, Program};
 
+/// Where text comes from: one of these.
+#[cfg(feature = "kafka")]
+const INPUTS: [&str; 3] = ["port", "files", "kafka_brokers"];
+#[cfg(not(feature = "kafka"))]
+const INPUTS: [&str; 2] = ["port", "files"];
+
 /// The options of `wordcount`.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("input").required(true).args(INPUTS)))]
 pub struct WordCount {
     /// The text server's host. Try one of your own: nc -lk 9999
     #[arg(long, default_value = "localhost")]
     host: String,
     /// The text server's port.
-    #[arg(long, conflicts_with = "files")]
+    #[arg(long)]
     port: Option<u16>,
     /// Count files that are moved into this folder after the start, in place of a server's text.
     #[arg(long, value_name = "FOLDER")]
