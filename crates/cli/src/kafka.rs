@@ -1,6 +1,10 @@
-//! The options of commands that read Kafka's topics.
+//! The options of commands that read Kafka's topics, and write to them.
 
-use tidemill::connectors::kafka::{ConsumerStrategy, KafkaConfig, KafkaOptions, KafkaUtils, StartingOffsets};
+use std::sync::Arc;
+
+use tidemill::connectors::kafka::{
+    ConsumerStrategy, KafkaConfig, KafkaOptions, KafkaSink, KafkaSinkOptions, KafkaUtils, StartingOffsets,
+};
 use tidemill::prelude::*;
 
 /// Which topics are read, and how brokers are reached.
@@ -21,14 +25,16 @@ pub struct KafkaArguments {
     /// A setting of Kafka's client: `security.protocol=ssl`. May be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::count::setting, requires = "kafka_brokers")]
     kafka_conf: Vec<(String, String)>,
+    /// Write counts to this topic as well, words as keys: each batch once with a checkpoint, else at least once.
+    #[arg(long, value_name = "TOPIC", requires = "kafka_brokers")]
+    to_topic: Option<String>,
 }
 
 impl KafkaArguments {
     /// The values of the topics, if there are any to read.
     pub fn lines(&self, ssc: &StreamingContext) -> Result<Option<DStream<String>>> {
         let Some(brokers) = &self.kafka_brokers else { return Ok(None) };
-        let config = KafkaConfig::new(brokers);
-        let config = self.kafka_conf.iter().fold(config, |config, (key, value)| config.set(key, value));
+        let config = self.config(brokers);
         let config = self.group.iter().fold(config, |config, group| config.set("group.id", group));
         let start = if self.from_beginning { StartingOffsets::Earliest } else { StartingOffsets::Latest };
         let start = if self.group.is_some() { StartingOffsets::Group(Box::new(start)) } else { start };
@@ -36,5 +42,18 @@ impl KafkaArguments {
             .starting(start)
             .commit_to_group(self.group.is_some());
         Ok(Some((*KafkaUtils::create_text_stream(ssc, options)?).clone()))
+    }
+
+    /// Writes counts to the topic for them, if there is one.
+    pub fn write(&self, counts: &DStream<(String, u64)>, has_checkpoint: bool) -> Result<()> {
+        let (Some(brokers), Some(topic)) = (&self.kafka_brokers, &self.to_topic) else { return Ok(()) };
+        let options = if has_checkpoint { KafkaSinkOptions::exactly_once() } else { KafkaSinkOptions::at_least_once() };
+        let sink = KafkaSink::connect(self.config(brokers), topic, options)?;
+        let rows = counts.map(|(word, count)| (word, count.to_string()));
+        rows.write_rows_to(Arc::new(sink), schema_named::<(String, String)>(&["key", "value"])?)
+    }
+
+    fn config(&self, brokers: &str) -> KafkaConfig {
+        self.kafka_conf.iter().fold(KafkaConfig::new(brokers), |config, (key, value)| config.set(key, value))
     }
 }

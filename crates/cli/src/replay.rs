@@ -24,7 +24,7 @@ impl ReplayBatch {
         if self.program.checkpoint.is_none() {
             return Err(Error::usage("a batch is replayed from a checkpoint: give it by --checkpoint FOLDER"));
         }
-        let replay = self.program.program()?.replay(BatchId(self.batch))?;
+        let replay = self.program.program(false)?.replay(BatchId(self.batch))?;
         let mut text = String::new();
         if self.program.options.format == Format::Text {
             text.push_str(&format!("batch {} of {}\n", replay.batch, replay.time));

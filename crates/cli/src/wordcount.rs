@@ -43,19 +43,25 @@ impl WordCount {
     /// Runs it.
     pub fn run(&self) -> Result<()> {
         let hint = self.port.map(|port| format!("start a text server there: nc -lk {port}"));
-        self.program()?.run(&self.options, hint)
+        self.program(true)?.run(&self.options, hint)
     }
 
-    /// The program that these options say.
-    pub fn program(&self) -> Result<Program> {
+    /// The program that these options say; only one that `writes` connects to what it writes to.
+    pub fn program(&self, writes: bool) -> Result<Program> {
         Program::new(&self.options, self.checkpoint.as_deref(), |ssc| {
             let lines = self.lines(ssc)?;
-            let counts = lines.text().split_words().count_by_value();
-            if !self.total {
-                return Ok(counts);
+            let mut counts = lines.text().split_words().count_by_value();
+            if self.total {
+                let add = |new: Vec<u64>, total: Option<u64>| Some(new.iter().sum::<u64>() + total.unwrap_or(0));
+                counts = counts.update_state_by_key(add).named("total");
             }
-            let add = |new: Vec<u64>, total: Option<u64>| Some(new.iter().sum::<u64>() + total.unwrap_or(0));
-            Ok(counts.update_state_by_key(add).named("total"))
+            #[cfg(not(feature = "kafka"))]
+            let _ = writes;
+            #[cfg(feature = "kafka")]
+            if writes {
+                self.kafka.write(&counts, self.checkpoint.is_some())?;
+            }
+            Ok(counts)
         })
     }
 

@@ -68,7 +68,9 @@ fn server() -> Result<KafkaServer> {
 fn main() -> Result<()> {
     match Options::parse().what {
         What::Latency { rates, interval_ms, direct_interval_ms, seconds, warmup } => {
-            println!("| records/s | delivery | interval ms | appended p50 | p99 | max | seen p50 | p99 | max | results |");
+            println!(
+                "| records/s | delivery | interval ms | appended p50 | p99 | max | seen p50 | p99 | max | results |"
+            );
             println!("|---|---|---|---|---|---|---|---|---|---|");
             for rate in rates {
                 let runs = [(Delivery::ExactlyOnce, interval_ms), (Delivery::AtLeastOnce, direct_interval_ms)];

@@ -43,6 +43,33 @@ fn a_book_in_two_topics_is_counted_and_a_group_goes_on_where_it_was() {
 }
 
 #[test]
+fn counts_go_to_a_topic_once_through_an_interruption() {
+    if is_skipped("kafka") {
+        return;
+    }
+    let server = KafkaServer::shared().unwrap();
+    let (client, brokers) = (server.client(), server.brokers());
+    ["to-count", "counted"].iter().for_each(|topic| client.create_topic(topic, 2, &[]).unwrap());
+    let lines: Vec<&str> = BOOK.lines().take(2000).collect();
+    let (first, second) = lines.split_at(1500);
+    let checkpoint = tempfile::tempdir().unwrap();
+    let folder = checkpoint.path().display().to_string();
+    for part in [first, second] {
+        client.send("to-count", part.iter().enumerate().map(|(n, line)| ((n % 2) as i32, "k", *line))).unwrap();
+        let arguments = ["wordcount", "--kafka-brokers", &brokers, "--topic", "to-count", "--from-beginning"];
+        let more = ["--checkpoint", &folder, "--to-topic", "counted", "--batch-ms", "50", "--format", "json"];
+        let running = Tidemill::start(&[&arguments[..], &more[..]].concat());
+        running.counts_of(part.len() as u64);
+        running.interrupt();
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    for record in client.read_committed("counted").unwrap() {
+        *counts.entry(record.key.unwrap()).or_insert(0) += record.value.unwrap().parse::<u64>().unwrap();
+    }
+    assert_eq!(counts, count_words(lines.iter().copied()));
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     for (arguments, said) in [
         (&["wordcount", "--kafka-brokers", "b:1"][..], "--topic"),
