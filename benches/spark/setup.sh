@@ -38,6 +38,15 @@ if ! compgen -G "$jars/spark-streaming_*.jar" >/dev/null; then
     exit 1
 fi
 
+# The connector is only needed by the Kafka bench; it compiles against Spark's jars all the same.
+kafka="$cache/kafka"
+if [[ -n "${TIDEMILL_BENCH_KAFKA:-}" && ! -e "$kafka/.complete" ]]; then
+    echo "setup.sh: fetching Spark's Kafka connector into $kafka" >&2
+    rm -rf -- "$kafka"
+    mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$kafka" >&2
+    touch -- "$kafka/.complete"
+fi
+
 stale=false
 for source in "$here"/*.java; do
     if [[ ! -e "$classes/java-options" || "$source" -nt "$classes/java-options" ]]; then
@@ -57,4 +66,4 @@ if "$stale"; then
     mv -- "$classes/java-options.new" "$classes/java-options"
 fi
 
-echo "$classes:$jars/*"
+echo "$classes:$jars/*${TIDEMILL_BENCH_KAFKA:+:$kafka/*}"

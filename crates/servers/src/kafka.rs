@@ -13,6 +13,7 @@ use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
 
 use crate::kafka_client::KafkaClient;
+use crate::kafka_tls;
 use crate::process::{PATIENCE, ServerProcess, free_port};
 
 /// Brokers that run at once in a process of tests: each is a JVM.
@@ -28,6 +29,7 @@ pub struct KafkaOptions {
     long_lived: bool,
     properties: Vec<(String, String)>,
     sasl: Option<(String, String)>,
+    tls: bool,
 }
 
 impl KafkaOptions {
@@ -53,6 +55,21 @@ impl KafkaOptions {
     pub fn login(mut self, user: &str, password: &str) -> Self {
         self.sasl = Some((user.into(), password.into()));
         self
+    }
+
+    /// Clients must speak TLS, and trust [`KafkaServer::certificate`].
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    fn protocol(&self) -> &'static str {
+        match (self.sasl.is_some(), self.tls) {
+            (false, false) => "PLAINTEXT",
+            (true, false) => "SASL_PLAINTEXT",
+            (false, true) => "SSL",
+            (true, true) => "SASL_SSL",
+        }
     }
 }
 
@@ -90,7 +107,7 @@ impl KafkaServer {
         let failed = |error| Error::retry("a folder for Kafka can't be made").with_source(error);
         let folder = tempfile::Builder::new().prefix("tidemill-kafka-").tempdir().map_err(failed)?;
         let (port, controller) = (free_port()?, free_port()?);
-        let protocol = if options.sasl.is_some() { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
+        let protocol = options.protocol();
         let mut properties = format!(
             "process.roles=broker,controller\nnode.id=1\n\
              listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
@@ -112,6 +129,9 @@ impl KafkaServer {
                  listener.name.clients.plain.sasl.jaas.config={module} required \
                  username=\"{user}\" password=\"{password}\" user_{user}=\"{password}\";\n"
             );
+        }
+        if options.tls {
+            properties += &kafka_tls::properties(folder.path())?;
         }
         options.properties.iter().for_each(|(key, value)| properties += &format!("{key}={value}\n"));
         fs::write(folder.path().join("server.properties"), properties).map_err(failed)?;
@@ -166,12 +186,22 @@ impl KafkaServer {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where its certificate lies, in PEM, if it speaks TLS.
+    pub fn certificate(&self) -> PathBuf {
+        kafka_tls::certificate(self.folder.path())
+    }
+
     /// A client of it, logged in where that is asked for.
     pub fn client(&self) -> KafkaClient {
         let brokers = self.brokers();
-        let mut settings = vec![("bootstrap.servers", brokers.as_str())];
+        let certificate = self.certificate().display().to_string();
+        let mut settings =
+            vec![("bootstrap.servers", brokers.as_str()), ("security.protocol", self.options.protocol())];
+        if self.options.tls {
+            settings.push(("ssl.ca.location", certificate.as_str()));
+        }
         if let Some((user, password)) = &self.options.sasl {
-            settings.extend([("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN")]);
+            settings.push(("sasl.mechanism", "PLAIN"));
             settings.extend([("sasl.username", user.as_str()), ("sasl.password", password.as_str())]);
         }
         KafkaClient::new(settings)

@@ -6,6 +6,7 @@
 
 pub mod kafka;
 pub mod kafka_client;
+mod kafka_tls;
 pub mod postgres;
 pub mod process;
 mod skip;

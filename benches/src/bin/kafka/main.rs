@@ -5,6 +5,7 @@
 
 mod feed;
 mod job;
+mod peer;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const PARTITIONS: i32 = 2;
 
 #[derive(Parser)]
 struct Options {
+    /// Run the same job on Spark Structured Streaming, too: see `benches/spark/kafka.sh`.
+    #[arg(long, global = true)]
+    spark: bool,
     #[command(subcommand)]
     what: What,
 }
@@ -66,25 +70,35 @@ fn server() -> Result<KafkaServer> {
 }
 
 fn main() -> Result<()> {
-    match Options::parse().what {
+    let options = Options::parse();
+    match options.what {
         What::Latency { rates, interval_ms, direct_interval_ms, seconds, warmup } => {
             println!(
                 "| records/s | delivery | interval ms | appended p50 | p99 | max | seen p50 | p99 | max | results |"
             );
             println!("|---|---|---|---|---|---|---|---|---|---|");
+            let (lead, time) = (Duration::from_secs(warmup), Duration::from_secs(warmup + seconds));
             for rate in rates {
                 let runs = [(Delivery::ExactlyOnce, interval_ms), (Delivery::AtLeastOnce, direct_interval_ms)];
                 for (delivery, interval) in runs {
                     let server = server()?;
                     let watch = watch::start(&server)?;
                     let job = job::Job::start(&server.brokers(), delivery, Duration::from_millis(interval))?;
-                    feed::send_at_rate(&server, rate, Duration::from_secs(warmup + seconds))?;
-                    let seen = watch.stop(Duration::from_secs(2), Duration::from_secs(warmup));
+                    feed::send_at_rate(&server, rate, time)?;
+                    let seen = watch.stop(Duration::from_secs(2), lead);
                     job.stop()?;
-                    let [a, b] = [&seen.appended, &seen.seen].map(|times| {
-                        format!("{:.0} | {:.0} | {:.0}", times.quantile(0.5), times.quantile(0.99), times.quantile(1.0))
-                    });
-                    println!("| {rate} | {} | {interval} | {a} | {b} | {} |", delivery.name(), seen.results);
+                    print_latencies(rate, delivery.name(), &interval.to_string(), &seen);
+                }
+                if options.spark {
+                    let server = server()?;
+                    let spark = peer::Spark::start(&server.brokers())?;
+                    // The JVM's compiler needs longer than a broker's clients do.
+                    feed::send_at_rate(&server, rate, 2 * lead)?;
+                    let watch = watch::start(&server)?;
+                    feed::send_at_rate(&server, rate, time)?;
+                    let seen = watch.stop(Duration::from_secs(5), lead);
+                    drop(spark);
+                    print_latencies(rate, "Spark, at least once", "as fast as it can", &seen);
                 }
             }
         }
@@ -101,7 +115,18 @@ fn main() -> Result<()> {
                 let ours = records as f64 / took.as_secs_f64();
                 println!("| {run} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare);
             }
+            if options.spark {
+                for took in peer::count_all(&server.brokers(), runs)? {
+                    println!("Spark: {:.0} records/s", records as f64 / took.as_secs_f64());
+                }
+            }
         }
     }
     Ok(())
+}
+
+fn print_latencies(rate: u64, delivery: &str, interval: &str, seen: &watch::Seen) {
+    let [appended, until_seen] = [&seen.appended, &seen.seen]
+        .map(|times| format!("{:.0} | {:.0} | {:.0}", times.quantile(0.5), times.quantile(0.99), times.quantile(1.0)));
+    println!("| {rate} | {delivery} | {interval} | {appended} | {until_seen} | {} |", seen.results);
 }

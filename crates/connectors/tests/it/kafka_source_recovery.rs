@@ -199,6 +199,35 @@ fn a_login_works_and_a_wrong_password_is_an_error_without_it() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_login_goes_over_tls_to_a_broker_that_is_trusted_only() -> Result<()> {
+    if is_skipped("kafka") {
+        return Ok(());
+    }
+    let server = KafkaServer::start(ServerOptions::default().heap_mb(256).login("reader", "open-sesame").tls())?;
+    server.client().create_topic("sealed", 1, &[])?;
+    send_texts(&server, "sealed", &["a"]);
+    let config = KafkaConfig::new(server.brokers())
+        .set("security.protocol", "sasl_ssl")
+        .set("sasl.mechanism", "PLAIN")
+        .set("sasl.username", "reader")
+        .set("sasl.password", "open-sesame");
+    let options = |config: &KafkaConfig| {
+        let sealed = ConsumerStrategy::subscribe(["sealed"]);
+        KafkaOptions::new(config.clone(), sealed).starting(StartingOffsets::Earliest)
+    };
+    let trusting = config.clone().set("ssl.ca.location", server.certificate().display());
+    let run = Run::start(&options(&trusting))?;
+    run.wait_for(&[("sealed", 0, 1)]);
+    assert_eq!(run.next_values(), ["sealed-0@0=a"]);
+    run.context.stop()?;
+    // Nobody has signed the broker's certificate.
+    let error = Run::start(&options(&config).start_timeout(Duration::from_secs(2))).err().unwrap();
+    let message = format!("{error} {error:?}");
+    assert!(message.contains(&server.brokers()) && !message.contains("open-sesame"), "{message}");
+    Ok(())
+}
+
 /// Where the program that is killed runs, on which topic, and as which of its lives.
 const FOLDER: &str = "TIDEMILL_KAFKA_FOLDER";
 const BROKERS: &str = "TIDEMILL_KAFKA_BROKERS";
