@@ -106,7 +106,7 @@ pub enum FunctionId {
 }
 
 /// Where in the user's program an operator was made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CallSite(&'static Location<'static>);
 
 impl CallSite {

@@ -26,11 +26,11 @@ pub fn lower(root: &Arc<Lineage>, output: StageOutput) -> Result<Arc<dyn Executi
             root.depth()
         )));
     }
-    let leaf_rows = root.leaf_rows();
+    let no_input = root.leaf_rows() == 0;
     let mut stage = Stage { shared: shared(root), ..Stage::default() };
     let root = stage.node(root)?;
     let exec = StageExec::new(root, stage.children, output, BatchStamp::current());
-    Ok(Arc::new(exec.with_leaf_rows(leaf_rows)))
+    Ok(Arc::new(if no_input { exec.without_input() } else { exec }))
 }
 
 #[derive(Default)]

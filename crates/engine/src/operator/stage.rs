@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -90,7 +89,7 @@ pub struct StageExec {
     children: Vec<Arc<dyn ExecutionPlan>>,
     output: StageOutput,
     batch: Option<BatchStamp>,
-    leaf_rows: usize,
+    no_input: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -108,7 +107,7 @@ impl StageExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { root, children, output, batch, leaf_rows: usize::MAX, properties }
+        Self { root, children, output, batch, no_input: false, properties }
     }
 
     /// The tree.
@@ -121,33 +120,15 @@ impl StageExec {
         self.output
     }
 
-    /// Says how many rows the leaves of the plan have, of this stage and of those below.
-    pub fn with_leaf_rows(mut self, rows: usize) -> Self {
-        self.leaf_rows = rows;
+    /// Says that no leaf of the plan has a row: there is nothing to share out among threads.
+    pub fn without_input(mut self) -> Self {
+        self.no_input = true;
         self
     }
 
-    /// How many rows the leaves of the plan have; the largest number where that is not known.
-    pub fn leaf_rows(&self) -> usize {
-        self.leaf_rows
-    }
-
-    /// A number that plans of different batches share if the same operators of the program made them.
-    pub fn shape(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash_shape(&mut hasher);
-        hasher.finish()
-    }
-
-    fn hash_shape(&self, hasher: &mut DefaultHasher) {
-        hash_tree(&self.root, hasher);
-        let mut below: Vec<&Arc<dyn ExecutionPlan>> = self.children.iter().collect();
-        while let Some(plan) = below.pop() {
-            match plan.downcast_ref::<StageExec>() {
-                Some(stage) => stage.hash_shape(hasher),
-                None => below.extend(plan.children()),
-            }
-        }
+    /// Whether it is known that no leaf of the plan has a row.
+    pub fn has_no_input(&self) -> bool {
+        self.no_input
     }
 
     /// The chunks of one partition as they are: rows of a stage that ends here need not be encoded to stay here.
@@ -174,18 +155,6 @@ impl DisplayAs for StageExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StageExec: {:?}, ", self.output)?;
         write_tree(&self.root, f)
-    }
-}
-
-fn hash_tree(node: &StageNode, hasher: &mut DefaultHasher) {
-    node.partitions.hash(hasher);
-    match &node.kind {
-        StageKind::Input(child) => child.hash(hasher),
-        StageKind::Values(_) | StageKind::Encoded(_) => {}
-        StageKind::Op { function, inputs, .. } => {
-            (function.name(), function.call_site()).hash(hasher);
-            inputs.iter().for_each(|input| hash_tree(input, hasher));
-        }
     }
 }
 

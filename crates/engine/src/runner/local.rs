@@ -1,7 +1,5 @@
 //! `LocalJobRunner`: DataFusion in this process.
 
-mod small_plans;
-
 use std::cell::OnceCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,12 +7,10 @@ use std::sync::mpsc::channel;
 
 use datafusion_execution::TaskContext;
 use datafusion_physical_plan::ExecutionPlan;
-use futures::future::try_join_all;
 use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
-use self::small_plans::{Place, SmallPlans};
 use super::JobRunner;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -26,7 +22,6 @@ pub struct LocalJobRunner {
     runtime: Option<Runtime>,
     context: Arc<TaskContext>,
     threads: usize,
-    small: SmallPlans,
 }
 
 impl LocalJobRunner {
@@ -41,12 +36,7 @@ impl LocalJobRunner {
             .enable_time()
             .build()
             .map_err(|error| Error::retry("the task threads can't be started").with_source(error))?;
-        Ok(Self {
-            runtime: Some(runtime),
-            context: Arc::new(TaskContext::default()),
-            threads,
-            small: SmallPlans::default(),
-        })
+        Ok(Self { runtime: Some(runtime), context: Arc::new(TaskContext::default()), threads })
     }
 }
 
@@ -62,28 +52,10 @@ impl Drop for LocalJobRunner {
 impl JobRunner for LocalJobRunner {
     fn run(&self, plan: Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<Chunk>>> {
         forbid_in_task()?;
-        let Some(stage) = plan.downcast_ref::<StageExec>().filter(|_| Handle::try_current().is_err()) else {
-            return self.run_on_task_threads(&plan, partitions);
-        };
-        let rows = stage.leaf_rows();
-        self.small.run(
-            rows,
-            || stage.shape(),
-            |place| match place {
-                Place::Here => run_here(&plan, partitions, &self.context),
-                Place::TaskThreads => self.run_on_task_threads(&plan, partitions),
-            },
-        )
-    }
-
-    fn parallelism(&self) -> usize {
-        self.threads
-    }
-}
-
-impl LocalJobRunner {
-    fn run_on_task_threads(&self, plan: &Arc<dyn ExecutionPlan>, partitions: &[usize]) -> Result<Vec<Vec<Chunk>>> {
         let Some(runtime) = &self.runtime else { return Err(Error::internal("the task threads are gone")) };
+        if has_nothing_to_share(&plan) {
+            return run_here(&plan, partitions, &self.context);
+        }
         // The caller waits on a plain channel, not in `block_on`: it may be a thread of somebody else's async runtime. And it
         // starts the tasks itself: a task that did so would cost a batch of a few rows another change of threads.
         let (sender, receiver) = channel();
@@ -91,7 +63,7 @@ impl LocalJobRunner {
             .iter()
             .enumerate()
             .map(|(slot, partition)| {
-                let task = run_task(Arc::clone(plan), *partition, Arc::clone(&self.context));
+                let task = run_task(Arc::clone(&plan), *partition, Arc::clone(&self.context));
                 let sender = sender.clone();
                 // A task that is ended drops its sender unused.
                 runtime.spawn(async move { drop(sender.send((slot, task.await))) }).abort_handle()
@@ -117,6 +89,10 @@ impl LocalJobRunner {
             (None, None) => Err(Error::internal("a task was cancelled")),
         }
     }
+
+    fn parallelism(&self) -> usize {
+        self.threads
+    }
 }
 
 async fn run_task(plan: Arc<dyn ExecutionPlan>, partition: usize, context: Arc<TaskContext>) -> Result<Vec<Chunk>> {
@@ -132,7 +108,12 @@ async fn run_task(plan: Arc<dyn ExecutionPlan>, partition: usize, context: Arc<T
         .unwrap_or_else(|panic| Err(Error::internal(format!("a task panicked: {}", panic_message(&*panic)))))
 }
 
-/// Runs the tasks on the calling thread, taking turns: to wake others would take longer than what there is to do.
+/// Whether a plan has no rows to work on, and the calling thread may run it itself.
+fn has_nothing_to_share(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<StageExec>().is_some_and(StageExec::has_no_input) && Handle::try_current().is_err()
+}
+
+/// Runs the tasks one after the other on the calling thread: to wake others would take longer than what there is to do.
 fn run_here(
     plan: &Arc<dyn ExecutionPlan>,
     partitions: &[usize],
@@ -150,7 +131,7 @@ fn run_here(
                 here.get_or_init(|| built)
             }
         };
-        let task = |partition: &usize| run_task(Arc::clone(plan), *partition, Arc::clone(context));
-        runtime.block_on(try_join_all(partitions.iter().map(task)))
+        let run = |partition: &usize| runtime.block_on(run_task(Arc::clone(plan), *partition, Arc::clone(context)));
+        partitions.iter().map(run).collect()
     })
 }
