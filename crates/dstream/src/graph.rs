@@ -11,6 +11,7 @@ use tidemill_engine::batch::{Batch, BatchId, StreamId};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::CallSite;
 use tidemill_engine::planner::{BatchPlanner, Job, JobSet, StateStep};
+use tidemill_engine::sink::Sink;
 use tidemill_engine::source::{InputInfo, Source};
 use tidemill_engine::time::Time;
 
@@ -241,6 +242,20 @@ impl DStreamGraph {
             )));
         }
         claimed.insert(place);
+        Ok(())
+    }
+
+    /// Takes a sink for one output operation: of two that write the same batch to it, it would take one for a repetition of the other.
+    ///
+    /// # Errors
+    /// If another one has it.
+    pub fn claim_sink(&self, sink: &Arc<dyn Sink>) -> Result<()> {
+        if sink.is_idempotent() && !self.claimed.lock().insert(format!("sink {:p}", Arc::as_ptr(sink))) {
+            return Err(Error::usage(format!(
+                "two output operations write to one sink of {}: make a sink, with a name of its own, for each",
+                sink.name()
+            )));
+        }
         Ok(())
     }
 

@@ -164,6 +164,7 @@ impl<T: Data> DStream<T> {
     where
         T: Display,
     {
+        self.context().graph().claim_sink(&sink)?;
         let lines = self.map(|row: T| row.to_string()).text().into_lines();
         let written = lines.then(crate::op::sink::write(self.sc(), Arc::clone(&sink)));
         written.commit_to(self, name, sink)
@@ -171,6 +172,7 @@ impl<T: Data> DStream<T> {
 
     #[track_caller]
     fn write_columns(&self, name: &'static str, sink: Arc<dyn Sink>, schema: &SchemaRef) -> Result<()> {
+        self.context().graph().claim_sink(&sink)?;
         let batches = to_batches::<T>(self.sc(), schema);
         let written = self.then(batches.then(crate::op::sink::write(self.sc(), Arc::clone(&sink))));
         written.commit_to(self, name, sink)

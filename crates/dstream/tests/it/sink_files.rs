@@ -189,6 +189,10 @@ fn what_can_t_be_written_is_refused_when_the_program_is_built() -> Result<()> {
     pairs.write_files(folder.path(), FileFormat::Json)?;
     let again = pairs.count().write_files(folder.path(), FileFormat::Json).unwrap_err();
     says(&again, &["two output operations write to", folder.path().to_str().unwrap()]);
+    // The sink would take the second output's batch for the first one's, run again.
+    let sink: Arc<dyn Sink> = Arc::new(FileSink::new(folder.path().join("shared"), FileFormat::Text));
+    pairs.count().write_to(Arc::clone(&sink))?;
+    says(&pairs.count().write_to(sink).unwrap_err(), &["two output operations write to one sink", "shared"]);
     Ok(())
 }
 
