@@ -281,6 +281,22 @@ impl Buffer {
         Ok(())
     }
 
+    /// The brokers have taken back records that were read.
+    ///
+    /// # Errors
+    /// Unless records may be lost.
+    pub fn truncated(&self) -> Result<()> {
+        if self.fail_on_data_loss {
+            return Err(Error::data(
+                "the brokers have taken back records that were read (log truncation, after an unclean leader election): \
+                 others may be in their place, which batches have not seen. To go on without them, set fail_on_data_loss(false)",
+            ));
+        }
+        metrics::counter!("tidemill_kafka_data_loss_total").increment(1);
+        tracing::warn!("the brokers have taken back records that were read: the stream goes on");
+        Ok(())
+    }
+
     /// The positions are the same, and the client must take them up again.
     pub fn read_again(&self) {
         self.moved.store(true, Ordering::SeqCst);

@@ -56,5 +56,7 @@ impl fmt::Debug for KafkaConfig {
 /// Whether what is set under this key must not be shown.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "secret", "token", "jaas", "pem", "oauthbearer.config"].iter().any(|part| key.contains(part))
+    ["password", "secret", "passphrase", "token", "jaas", "pem", "oauthbearer.config"]
+        .iter()
+        .any(|part| key.contains(part))
 }

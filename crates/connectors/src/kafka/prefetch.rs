@@ -86,9 +86,11 @@ fn failed(error: KafkaError, connection: &Connection, buffer: &Buffer, away: &mu
         return Err(client_failed(error));
     }
     match error.rdkafka_error_code() {
-        Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
+        Some(Code::LogTruncation) => {
+            buffer.truncated()?;
             buffer.doubtful.store(true, Ordering::SeqCst)
         }
+        Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => buffer.doubtful.store(true, Ordering::SeqCst),
         // The look-out sees it, too, and knows which.
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {}
         Some(Code::TopicAuthorizationFailed | Code::SaslAuthenticationFailed | Code::GroupAuthorizationFailed) => {

@@ -37,6 +37,8 @@ pub(super) struct RangeReader {
     connection: Option<Connection>,
     /// Behind the last record that was read.
     reached: i64,
+    /// The brokers have said that the log goes as far as the range.
+    is_confirmed: bool,
     done: bool,
 }
 
@@ -45,7 +47,7 @@ impl RangeReader {
     pub fn new(settings: RangeSettings, range: OffsetRange) -> Self {
         let builder = BlockBuilder::new(settings.columns, &range.topic, range.partition);
         let (reached, done) = (range.from_offset, range.count() == 0);
-        Self { settings, range, builder, connection: None, reached, done }
+        Self { settings, range, builder, connection: None, reached, is_confirmed: false, done }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -66,8 +68,8 @@ impl RangeReader {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     answered = Instant::now();
-                    // Up to the log's end all was read: if the range ends there or before, its last offsets are no records.
-                    self.done = self.come_to(&connection)? >= self.range.until_offset || self.has_end(&connection)?;
+                    let position = self.come_to(&connection)?;
+                    self.done = position >= self.range.until_offset || self.is_end(&connection, position)?;
                 }
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range(&connection)?,
@@ -113,13 +115,20 @@ impl RangeReader {
         Ok(if let Some(At::Offset(position)) = position { position } else { self.reached })
     }
 
-    /// Whether the partition has come to the range's end.
-    fn has_end(&self, connection: &Connection) -> Result<bool> {
+    /// Whether nothing of the range comes any more, at an end of the log that lies before the range's.
+    fn is_end(&mut self, connection: &Connection, position: i64) -> Result<bool> {
+        // Up to here all was read, and the log goes further: the offsets in between are no records.
+        if self.is_confirmed {
+            return Ok(true);
+        }
         let (first, end) = self.available(connection)?;
         if end < self.range.until_offset {
             self.lost(Some((first, end)))?;
+            return Ok(true);
         }
-        Ok(true)
+        // A new leader may have told an end that is too early: only one that is told from here on counts.
+        self.is_confirmed = true;
+        self.assign(connection, position.max(self.reached)).map(|()| false)
     }
 
     fn out_of_range(&mut self, connection: &Connection) -> Result<()> {

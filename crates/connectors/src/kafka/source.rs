@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::Offset as At;
@@ -23,6 +23,9 @@ use super::prefetch::read;
 use super::range_reader::RangeSettings;
 use super::range_values::{Part, RangeValues};
 use super::source_options::KafkaOptions;
+
+/// How long a partition may be unknown to the brokers, at the start, before it is gone.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// What the program's settings say beside the options.
 pub(super) struct SourceSettings {
@@ -90,7 +93,15 @@ impl KafkaSource {
     /// Adds the partitions of `start` to the buffer, where they are and have the records that come next.
     fn begin(&self, connection: &Connection, start: &Offsets) -> Result<()> {
         let patience = self.options.start_timeout;
-        let found = self.options.strategy.find(connection, patience)?;
+        let mut found = self.options.strategy.find(connection, patience)?;
+        let began = Instant::now();
+        // A broker that has just started does not know of all topics yet.
+        while start.iter().any(|(topic, partition, _)| !found.contains(&(topic.to_string(), partition)))
+            && began.elapsed() < patience.min(SETTLING)
+            && !self.buffer.stop.sleep(Duration::from_millis(100))
+        {
+            found = self.options.strategy.find(connection, patience)?;
+        }
         let (there, gone): (Vec<_>, Vec<_>) =
             start.iter().partition(|(topic, partition, _)| found.contains(&(topic.to_string(), *partition)));
         let names: BTreeSet<(&str, i32)> = there.iter().map(|(topic, partition, _)| (*topic, *partition)).collect();

@@ -76,7 +76,7 @@ fn final_error(error: &KafkaError, target: &Target) -> Option<Error> {
             | Code::TransactionalIdAuthorizationFailed,
         ) => {
             "the brokers do not allow it: the user must be allowed to write to the topic, to write with the transactional id \
-             and to read with the group that are called tidemill- and the sink's name"
+             and to read with the group that are called tidemill- and the sink's name (and topic)"
         }
         Some(Code::InvalidTransactionTimeout) => {
             "the brokers allow no transactions as long as this sink's transaction_timeout: choose a shorter one, or raise their \

@@ -37,7 +37,7 @@ impl KafkaSinkOptions {
     }
 
     /// The name under which batches are remembered, instead of the topic's: every stream into a topic needs one of its own. The
-    /// transactional id and the group are called `tidemill-` and this.
+    /// transactional id and the group are called `tidemill-` and this, and the topic's name where that is another.
     pub fn sink_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

@@ -44,7 +44,7 @@ impl Session {
         producer.check_topic(&target.topic, deadline, target)?;
         producer.until(deadline, target, |left| producer.client.init_transactions(left.min(STEP)))?;
         // From here on nobody else commits: what is read now stays so.
-        let consumer = consumer(target)?;
+        let consumer = consumer(target, "read_committed")?;
         let (progress, last_owner) = committed(&consumer, target, deadline)?;
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a consumer has no group"))?;
         Ok((Self { producer, group, owner: owner.to_string() }, progress, last_owner))
@@ -117,14 +117,17 @@ impl Session {
 
 /// The mark of the sink that has written last; none if nobody has.
 pub(super) fn last_owner(target: &Target, deadline: Instant) -> Result<Option<String>, Failure> {
-    committed(&consumer(target)?, target, deadline).map(|(_, owner)| owner)
+    // A transaction that is still open may be the asker's own, which only a new session ends: it is not waited for.
+    committed(&consumer(target, "read_uncommitted")?, target, deadline).map(|(_, owner)| owner)
 }
 
-fn consumer(target: &Target) -> Result<BaseConsumer<Quiet>, Failure> {
-    target.consumer().create_with_context(Quiet).map_err(|error| failure(error, target))
+fn consumer(target: &Target, isolation: &str) -> Result<BaseConsumer<Quiet>, Failure> {
+    let mut settings = target.consumer();
+    settings.set("isolation.level", isolation);
+    settings.create_with_context(Quiet).map_err(|error| failure(error, target))
 }
 
-/// What the group says. Transactions that are being ended are waited for.
+/// What the group says. A consumer of committed records waits for transactions that are being ended.
 fn committed(
     consumer: &BaseConsumer<Quiet>,
     target: &Target,

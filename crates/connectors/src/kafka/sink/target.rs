@@ -25,7 +25,11 @@ impl Target {
 
     /// The transactional id and the group.
     pub fn id(&self) -> String {
-        format!("tidemill-{}", self.name)
+        match self.name == self.topic {
+            true => format!("tidemill-{}", self.name),
+            // The same name may stand for streams into several topics.
+            false => format!("tidemill-{}-{}", self.name, self.topic),
+        }
     }
 
     /// The settings of its producers: what delivery needs, and, where the user has set nothing, what makes it fast.
@@ -64,7 +68,6 @@ impl Target {
     pub fn consumer(&self) -> ClientConfig {
         let mut client = self.config.client();
         client.set("group.id", self.id()).set("enable.auto.commit", "false");
-        client.set("isolation.level", "read_committed");
         client
     }
 
