@@ -85,6 +85,7 @@ mod direct_stream;
 mod discovery;
 mod kafka_utils;
 mod limits;
+mod loss;
 mod offsets;
 mod partition_buffer;
 mod prefetch;

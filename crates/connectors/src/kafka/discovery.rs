@@ -8,9 +8,10 @@ use std::time::Duration;
 use rdkafka::Offset as At;
 use tidemill_engine::error::Result;
 
-use super::buffer::{Buffer, Loss};
+use super::buffer::Buffer;
 use super::client::Connection;
 use super::columns::Faults;
+use super::loss::Loss;
 use super::offsets::Offsets;
 use super::subscription::ConsumerStrategy;
 

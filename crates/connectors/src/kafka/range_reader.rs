@@ -10,10 +10,10 @@ use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tidemill_engine::error::{Error, Result};
 
-use super::buffer::Loss;
 use super::client::{Connection, is_passing};
 use super::columns::{BlockBuilder, Columns};
 use super::config::KafkaConfig;
+use super::loss::Loss;
 use super::offsets::{OffsetRange, Offsets};
 
 /// How long a poll waits.

@@ -13,11 +13,12 @@ use tidemill_engine::rate::RateLimiter;
 use tidemill_engine::source::{InputInfo, Offset, OffsetRange as LoggedRange, Source, SourceBatch};
 use tidemill_engine::time::Time;
 
-use super::buffer::{Buffer, Loss};
+use super::buffer::Buffer;
 use super::client::Connection;
 use super::columns::Columns;
 use super::discovery::look_out;
 use super::limits::RateLimits;
+use super::loss::Loss;
 use super::offsets::{OffsetRange, Offsets};
 use super::prefetch::read;
 use super::range_reader::RangeSettings;
