@@ -32,6 +32,7 @@
 //! |---|---|---|---|
 //! | strategy | [`KafkaOptions::new`] | | topics, a pattern of topics, or partitions |
 //! | `starting` | [`KafkaOptions`] | latest | where a new stream begins: earliest, latest, by partition, by time, by group |
+//! | `ending` | [`KafkaOptions`] | nowhere | where the stream ends: at what is there when it starts, by partition, by time |
 //! | `fail_on_data_loss` | [`KafkaOptions`] | true | whether records that are gone fail the stream, or are counted and passed over |
 //! | `on_bad_record` | [`KafkaOptions`] | fail | the same for records that can't be decoded |
 //! | `commit_to_group` | [`KafkaOptions`] | false | whether done batches are committed to `group.id` |
@@ -44,6 +45,9 @@
 //! | `spark.streaming.backpressure.*` | conf | off | the rate of all partitions, split by how far each is behind |
 //! | `spark.streaming.kafka.consumer.poll.ms` | conf | 120 s | how long the read of a replay waits for silent brokers |
 //! | `spark.tidemill.kafka.maxBufferedBytes` | conf | 256m | what is read ahead; no batch is larger |
+//!
+//! A stream that ends reads what there is and is then exhausted, which [`is_exhausted`](DirectKafkaStream::is_exhausted) tells the program:
+//! stopped then, and started again from its checkpoint, it takes what has come meanwhile. See [`EndingOffsets`].
 //!
 //! Where brokers go away, batches have no rows until they are back. A topic that is deleted and made again is seen when the new one
 //! ends before what was read of the old one.
@@ -76,6 +80,7 @@
 //! Readers set `isolation.level=read_committed`. A broker forgets what a sink has written 7 days after its last batch
 //! (`offsets.retention.minutes`); from then on only the checkpoint knows.
 
+mod beginning;
 mod buffer;
 mod client;
 mod columns;
@@ -83,6 +88,7 @@ mod config;
 pub mod decode;
 mod direct_stream;
 mod discovery;
+mod ending;
 mod kafka_utils;
 mod limits;
 mod loss;
@@ -100,6 +106,7 @@ mod subscription;
 pub use self::columns::record_schema;
 pub use self::config::KafkaConfig;
 pub use self::direct_stream::DirectKafkaStream;
+pub use self::ending::EndingOffsets;
 pub use self::kafka_utils::KafkaUtils;
 pub use self::offsets::{OffsetRange, Offsets};
 pub use self::record::{ConsumerRecord, TimestampType, TopicName};

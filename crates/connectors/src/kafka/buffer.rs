@@ -1,6 +1,7 @@
 //! `Buffer`: what was read ahead of all partitions, shared by the reader, the look-out and the batches.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
@@ -23,6 +24,8 @@ pub(super) struct Buffer {
     pub columns: Columns,
     max_bytes: u64,
     fail_on_data_loss: bool,
+    /// Where the stream ends, if it does.
+    ends: OnceLock<Offsets>,
     state: Mutex<State>,
     /// The positions have changed: the reader must take them up.
     moved: AtomicBool,
@@ -61,15 +64,38 @@ impl Buffer {
     /// An empty buffer.
     pub fn new(columns: Columns, max_bytes: u64, fail_on_data_loss: bool) -> Self {
         let (moved, doubtful) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { columns, max_bytes, fail_on_data_loss, state: Mutex::default(), moved, doubtful, stop: Waker::default() }
+        let (ends, state, stop) = (OnceLock::new(), Mutex::default(), Waker::default());
+        Self { columns, max_bytes, fail_on_data_loss, ends, state, moved, doubtful, stop }
     }
 
-    /// Adds partitions, to be read from these offsets on.
-    pub fn add(&self, begin: &Offsets) {
+    /// Reads no partition beyond these offsets, and none that is not among them. Said before partitions are added.
+    pub fn end_at(&self, ends: Offsets) {
+        // A stream starts once.
+        let _ = self.ends.set(ends);
+    }
+
+    /// Whether the stream ends.
+    pub fn has_ends(&self) -> bool {
+        self.ends.get().is_some()
+    }
+
+    /// Whether batches up to these offsets, which are over, had all records up to the ends; never if there are none.
+    pub fn is_exhausted(&self, done: &Offsets) -> bool {
+        let is_exhausted = |(topic, partition, buffer): (&str, i32, &mut PartitionBuffer)| {
+            done.get(topic, partition).is_some_and(|offset| buffer.is_exhausted(offset))
+        };
+        self.has_ends() && self.state.lock().all().all(is_exhausted)
+    }
+
+    /// Adds partitions, to be read from these offsets on, whose logs end there.
+    pub fn add(&self, begin: &Offsets, log_ends: &Offsets) {
         let mut state = self.state.lock();
         for (topic, partition, offset) in begin.iter() {
             let partitions = state.topics.entry(topic.to_string()).or_default();
-            partitions.entry(partition).or_insert_with(|| PartitionBuffer::new(self.columns, topic, partition, offset));
+            let until = self.ends.get().map_or(i64::MAX, |ends| ends.get(topic, partition).unwrap_or(offset));
+            let new = || PartitionBuffer::new(self.columns, topic, partition, offset, until);
+            let buffer = partitions.entry(partition).or_insert_with(new);
+            buffer.end = log_ends.get(topic, partition).unwrap_or(offset);
         }
         state.count();
         self.moved.store(true, Ordering::SeqCst);
@@ -91,10 +117,11 @@ impl Buffer {
         }
         let mut state = self.state.lock();
         state.all().for_each(|(.., buffer)| buffer.paused = false);
-        Some(state.all().map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.reached())).collect())
+        let left = state.all().filter(|(.., buffer)| !buffer.is_done());
+        Some(left.map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.reached())).collect())
     }
 
-    /// Adds a record. Whether its partition is full now, and should be paused.
+    /// Adds a record. Whether its partition is full now, or at its end, and should be paused.
     pub fn push(&self, message: &impl Message) -> Result<bool> {
         let mut state = self.state.lock();
         // It comes again, from the position that the reader is about to take up.
@@ -104,9 +131,9 @@ impl Buffer {
         let Some(buffer) = state.get(message.topic(), message.partition()) else { return Ok(false) };
         let before = buffer.bytes();
         buffer.push(message)?;
-        let (of_partition, paused) = (buffer.bytes(), buffer.paused);
+        let (of_partition, paused, is_done) = (buffer.bytes(), buffer.paused, buffer.is_done());
         state.bytes += of_partition.saturating_sub(before);
-        let full = !paused && self.is_full(&state, of_partition, 1.0);
+        let full = !paused && (is_done || self.is_full(&state, of_partition, 1.0));
         if full && let Some(buffer) = state.get(message.topic(), message.partition()) {
             buffer.paused = true;
         }
@@ -124,7 +151,7 @@ impl Buffer {
         // A bit more room than none, so that they don't go to and fro.
         let paused: Vec<(String, i32, u64)> = state
             .all()
-            .filter(|(.., buffer)| buffer.paused)
+            .filter(|(.., buffer)| buffer.paused && !buffer.is_done())
             .map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.bytes()))
             .collect();
         let room = |(topic, partition, bytes): (String, i32, u64)| {
@@ -168,7 +195,7 @@ impl Buffer {
             // A partition that is new to batches is named in one before it has records in the next, so that each log entry says
             // where it begins.
             let from = start.get(topic, partition);
-            from.map_or(0, |from| u64::try_from(buffer.end.max(buffer.reached()) - from).unwrap_or(0))
+            from.map_or(0, |from| buffer.waiting(from))
         };
         let waiting: Vec<u64> = state.all().map(waiting).collect();
         let mut ends = Offsets::default();
@@ -224,7 +251,7 @@ impl Buffer {
             // What is read of it stays; the rest comes from its new beginning.
             Some((first, end)) => {
                 if let Some(buffer) = state.get(&loss.topic, loss.partition) {
-                    if loss.wanted > end { buffer.restart(first)? } else { buffer.pass(first) }
+                    if loss.wanted > end { buffer.restart(first, end)? } else { buffer.pass(first) }
                 }
             }
             None => {

@@ -73,6 +73,27 @@ impl<T: Data> DirectKafkaStream<T> {
         self.source.commit_to_group(&ranges.iter().map(end).collect())
     }
 
+    /// Whether all records up to [`KafkaOptions::ending`](super::KafkaOptions::ending) were in batches, and these are over; they were
+    /// done where the stream has not failed. Never, if the stream does not end.
+    ///
+    /// It is so when listeners hear that the last of these batches is completed. The stream goes on, without rows, until it is
+    /// stopped:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tidemill_connectors::kafka::DirectKafkaStream;
+    /// # use tidemill_dstream::streaming_context::StreamingContext;
+    /// # use tidemill_engine::error::Result;
+    /// # fn run(ssc: StreamingContext, lines: DirectKafkaStream<String>) -> Result<()> {
+    /// ssc.start()?;
+    /// while !lines.is_exhausted() && !ssc.await_termination_or_timeout(Duration::from_millis(100))? {}
+    /// ssc.stop_with(true, true)
+    /// # }
+    /// ```
+    pub fn is_exhausted(&self) -> bool {
+        self.source.is_exhausted()
+    }
+
     /// How far records were read ahead, which the next batch may cover.
     pub fn reached(&self) -> Offsets {
         self.source.reached()

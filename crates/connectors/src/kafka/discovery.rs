@@ -59,7 +59,7 @@ fn look(connection: &Connection, strategy: &ConsumerStrategy, buffer: &Buffer) -
     let mut gone = Vec::new();
     buffer.for_each(|topic, partition, buffer| {
         let name = (topic.to_string(), partition);
-        if !found.contains(&name) {
+        if !found.contains(&name) && !buffer.is_done() {
             buffer.doubts += 1;
             if buffer.doubts >= DOUBTS {
                 gone.push(Loss { topic: topic.to_string(), partition, wanted: buffer.reached(), available: None });
@@ -69,11 +69,13 @@ fn look(connection: &Connection, strategy: &ConsumerStrategy, buffer: &Buffer) -
     });
     gone.iter().try_for_each(|loss| buffer.lose(loss))?;
     let new: Vec<&(String, i32)> = found.difference(&known).collect();
-    if !new.is_empty() {
+    // A stream that ends has all of its partitions from the start on.
+    if !new.is_empty() && !buffer.has_ends() {
         let names = new.iter().map(|(topic, partition)| (topic.as_str(), *partition));
         let begin = connection.offsets(names, At::Beginning, PATIENCE)?;
         tracing::info!(%begin, "new partitions are read");
-        buffer.add(&begin);
+        // How far they go is seen in a moment.
+        buffer.add(&begin, &begin);
     }
     measure(connection, buffer, &known.intersection(&found).cloned().collect())
 }
@@ -105,13 +107,13 @@ fn compare(
         let (Some(end), Some(wanted)) = (ends.get(topic, partition), reached.get(topic, partition)) else { return };
         buffer.end = end;
         // What no batch is done with counts, whether it was read or not.
-        let lag = end.saturating_sub(buffer.floor()).max(0);
+        let lag = buffer.waiting(buffer.floor());
         metrics::gauge!("tidemill_kafka_lag", "topic" => topic.to_string(), "partition" => partition.to_string())
             .set(lag as f64);
         let first = begins.get(topic, partition);
         let loss = |first| Loss { topic: topic.to_string(), partition, wanted, available: Some((first, end)) };
         match first {
-            Some(first) if wanted < first => losses.push(loss(first)),
+            Some(first) if wanted < first && !buffer.is_done() => losses.push(loss(first)),
             _ if wanted > end => {
                 buffer.doubts += 1;
                 if buffer.doubts >= DOUBTS {

@@ -11,10 +11,12 @@ use super::columns::{Block, BlockBuilder, Columns, Faults};
 /// The records of one partition between two offsets.
 ///
 /// All that the broker had from `floor` to `reached` is in the blocks, in order: `floor <= reached`, and both only rise, unless the
-/// topic was made anew.
+/// topic was made anew. Neither passes `until`, unless they begin behind it.
 pub(super) struct PartitionBuffer {
     floor: i64,
     reached: i64,
+    /// Where the stream ends; the largest number if it does not.
+    until: i64,
     blocks: VecDeque<Block>,
     open: BlockBuilder,
     sealed_bytes: u64,
@@ -31,12 +33,12 @@ pub(super) struct PartitionBuffer {
 }
 
 impl PartitionBuffer {
-    /// Nothing, from `begin` on.
-    pub fn new(columns: Columns, topic: &str, partition: i32, begin: i64) -> Self {
+    /// Nothing, from `begin` on; to be read up to `until`.
+    pub fn new(columns: Columns, topic: &str, partition: i32, begin: i64, until: i64) -> Self {
         let open = BlockBuilder::new(columns, topic, partition);
         let (blocks, sealed_bytes, end, paused, doubts) = (VecDeque::new(), 0, begin, false, 0);
         let (floor, reached, restarted, renewed) = (begin, begin, false, None);
-        Self { floor, reached, blocks, open, sealed_bytes, restarted, renewed, end, paused, doubts }
+        Self { floor, reached, until, blocks, open, sealed_bytes, restarted, renewed, end, paused, doubts }
     }
 
     /// Where it begins.
@@ -49,14 +51,34 @@ impl PartitionBuffer {
         self.reached
     }
 
+    /// Whether all was read that is to be read.
+    pub fn is_done(&self) -> bool {
+        self.reached >= self.until
+    }
+
+    /// Whether batches up to `offset`, which are over, had all that is to be read.
+    pub fn is_exhausted(&self, offset: i64) -> bool {
+        // An offset of the topic that was there before says nothing of the new one.
+        self.renewed.is_none() && offset >= self.until
+    }
+
+    /// How many offsets lie between `from` and what is known to be there, as far as they are to be read.
+    pub fn waiting(&self, from: i64) -> u64 {
+        u64::try_from(self.end.max(self.reached).min(self.until) - from).unwrap_or(0)
+    }
+
     /// About how much memory its records take.
     pub fn bytes(&self) -> u64 {
         self.sealed_bytes + self.open.bytes()
     }
 
-    /// Adds a record, unless it was read before.
+    /// Adds a record, unless it was read before, or lies behind the end.
     pub fn push(&mut self, message: &impl Message) -> Result<()> {
         if message.offset() < self.reached {
+            return Ok(());
+        }
+        if message.offset() >= self.until {
+            self.pass(message.offset());
             return Ok(());
         }
         self.open.append(message);
@@ -66,13 +88,17 @@ impl PartitionBuffer {
 
     /// There is nothing more to be read before `offset`.
     pub fn pass(&mut self, offset: i64) {
-        self.reached = self.reached.max(offset);
+        self.reached = self.reached.max(offset.min(self.until));
     }
 
-    /// Begins anew at `offset`: the topic is another one now.
-    pub fn restart(&mut self, offset: i64) -> Result<()> {
+    /// Begins anew at `offset`: the topic is another one now, which ends at `end`. A stream that ends was told where before, so it
+    /// waits for no more than that.
+    pub fn restart(&mut self, offset: i64, end: i64) -> Result<()> {
         self.seal()?;
         self.blocks.clear();
+        if self.until != i64::MAX {
+            self.until = self.until.min(end);
+        }
         (self.floor, self.reached, self.sealed_bytes) = (offset, offset, 0);
         (self.restarted, self.renewed) = (true, Some(offset));
         Ok(())
@@ -148,8 +174,8 @@ mod tests {
 
     use super::*;
 
-    fn buffer(offsets: &[i64]) -> PartitionBuffer {
-        let mut buffer = PartitionBuffer::new(Columns::Text, "t", 3, 10);
+    fn buffer(offsets: &[i64], until: i64) -> PartitionBuffer {
+        let mut buffer = PartitionBuffer::new(Columns::Text, "t", 3, 10, until);
         for (n, offset) in offsets.iter().enumerate() {
             let value = Some(format!("v{offset}").into_bytes());
             let message = OwnedMessage::new(value, None, "t".into(), Timestamp::NotAvailable, 3, *offset, None);
@@ -172,7 +198,7 @@ mod tests {
     #[test]
     fn a_batch_takes_so_many_records_whatever_their_offsets() {
         // Offsets 12, 15 and what lies behind 17 are markers, or were compacted away.
-        let mut buffer = buffer(&[10, 11, 13, 14, 16, 17]);
+        let mut buffer = buffer(&[10, 11, 13, 14, 16, 17], i64::MAX);
         buffer.pass(20);
         let ends =
             [(10, None), (10, Some(2)), (10, Some(3)), (13, Some(2)), (16, Some(2)), (16, Some(9)), (20, Some(1))];
@@ -187,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_done_with_is_forgotten_and_what_comes_twice_is_left_out() {
-        let mut buffer = buffer(&[10, 11, 12, 11, 12, 13, 14]);
+        let mut buffer = buffer(&[10, 11, 12, 11, 12, 13, 14], i64::MAX);
         let all = buffer.bytes();
         assert_eq!((buffer.floor(), buffer.reached()), (10, 15));
         buffer.end_of_batch(10, None).unwrap();
@@ -198,8 +224,32 @@ mod tests {
         assert!(buffer.bytes() < all && buffer.slices(12, 15).is_none());
         buffer.release(15);
         assert_eq!((buffer.bytes(), buffer.floor()), (0, 15));
-        buffer.restart(0).unwrap();
+        buffer.restart(0, 0).unwrap();
         // Who comes from the old topic goes to the beginning of the new one.
         assert_eq!((buffer.end_of_batch(15, Some(1)).unwrap(), buffer.reached()), (0, 0));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_end() {
+        // (the end, what of it is read, where that ends)
+        let cases = [(13, "v10 v11", 13), (12, "v10 v11", 12), (15, "v10 v11 v13 v14", 15), (10, "", 10), (4, "", 10)];
+        for (until, expected, end) in cases {
+            let mut buffer = buffer(&[10, 11, 13, 14, 16], until);
+            assert_eq!((buffer.end_of_batch(10, None).unwrap(), buffer.is_done()), (end, true), "{until}");
+            assert_eq!(values(buffer.slices(10, end)).unwrap().join(" "), expected, "{until}");
+            buffer.pass(30);
+            buffer.end = 30;
+            assert_eq!((buffer.reached(), buffer.waiting(10)), (end, end.min(until).max(10) as u64 - 10), "{until}");
+            assert_eq!((buffer.is_exhausted(end), buffer.is_exhausted(until - 1)), (true, false), "{until}");
+        }
+        let mut ahead = buffer(&[10, 11], 40);
+        ahead.pass(20);
+        assert_eq!((ahead.reached(), ahead.is_done()), (20, false));
+        // Made anew while it was read, the topic is read as far as it went then.
+        ahead.restart(0, 5).unwrap();
+        assert!(!ahead.is_done() && !ahead.is_exhausted(20));
+        ahead.pass(9);
+        ahead.release(0);
+        assert!(ahead.reached() == 5 && ahead.is_done() && ahead.is_exhausted(5));
     }
 }

@@ -1,32 +1,29 @@
 //! `KafkaSource`: Kafka's offsets are the stream's offsets; a partition of Kafka's is one of the batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::Offset as At;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::Function;
 use tidemill_engine::rate::RateLimiter;
 use tidemill_engine::source::{InputInfo, Offset, OffsetRange as LoggedRange, Source, SourceBatch};
 use tidemill_engine::time::Time;
 
+use super::beginning::Beginning;
 use super::buffer::Buffer;
 use super::client::Connection;
 use super::columns::Columns;
 use super::discovery::look_out;
 use super::limits::RateLimits;
-use super::loss::Loss;
 use super::offsets::{OffsetRange, Offsets};
 use super::prefetch::read;
 use super::range_reader::RangeSettings;
 use super::range_values::{Part, RangeValues};
 use super::source_options::KafkaOptions;
-
-/// How long a partition may be unknown to the brokers, at the start, before it is gone.
-const SETTLING: Duration = Duration::from_secs(3);
 
 /// What the program's settings say beside the options.
 pub(super) struct SourceSettings {
@@ -51,6 +48,7 @@ pub(super) struct KafkaSource {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The ranges of batches that are not over, and where they end.
     batches: Mutex<BTreeMap<Time, (Vec<OffsetRange>, Offsets)>>,
+    exhausted: AtomicBool,
 }
 
 impl KafkaSource {
@@ -61,7 +59,8 @@ impl KafkaSource {
         let buffer = Arc::new(Buffer::new(columns, max_buffered_bytes, fail_on_data_loss));
         let ranges = RangeSettings { config, columns, fail_on_data_loss, patience };
         let (connection, threads, batches) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { options, limits, ranges, decoder, buffer, connection, threads, batches }
+        let exhausted = AtomicBool::new(false);
+        Self { options, limits, ranges, decoder, buffer, connection, threads, batches, exhausted }
     }
 
     /// The ranges of the batch of `time`, one for each of its partitions; none if it is over, or not made.
@@ -72,6 +71,11 @@ impl KafkaSource {
     /// How far the records were read that the next batch may cover.
     pub fn reached(&self) -> Offsets {
         self.buffer.reached()
+    }
+
+    /// Whether all batches that had records up to the ends of the stream are over.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::SeqCst)
     }
 
     /// Commits to the group, in the background.
@@ -93,38 +97,18 @@ impl KafkaSource {
 
     /// Adds the partitions of `start` to the buffer, where they are and have the records that come next.
     fn begin(&self, connection: &Connection, start: &Offsets) -> Result<()> {
-        let patience = self.options.start_timeout;
-        let mut found = self.options.strategy.find(connection, patience)?;
-        let began = Instant::now();
-        // A broker that has just started does not know of all topics yet.
-        while start.iter().any(|(topic, partition, _)| !found.contains(&(topic.to_string(), partition)))
-            && began.elapsed() < patience.min(SETTLING)
-            && !self.buffer.stop.sleep(Duration::from_millis(100))
-        {
-            found = self.options.strategy.find(connection, patience)?;
-        }
-        let (there, gone): (Vec<_>, Vec<_>) =
-            start.iter().partition(|(topic, partition, _)| found.contains(&(topic.to_string(), *partition)));
-        let names: BTreeSet<(&str, i32)> = there.iter().map(|(topic, partition, _)| (*topic, *partition)).collect();
-        let first = connection.offsets(names.iter().copied(), At::Beginning, patience)?;
-        let end = connection.offsets(names.iter().copied(), At::End, patience)?;
-        let mut losses = Vec::new();
-        for (topic, partition, wanted) in gone {
-            losses.push(Loss { topic: topic.into(), partition, wanted, available: None });
-        }
-        for (topic, partition, wanted) in &there {
-            let (first, end) = (first.get(topic, *partition).unwrap_or(0), end.get(topic, *partition).unwrap_or(0));
-            if *wanted < first || *wanted > end {
-                let available = Some((first, end));
-                losses.push(Loss { topic: topic.to_string(), partition: *partition, wanted: *wanted, available });
-            }
-        }
+        let Beginning { begins, ends, log_ends, losses } =
+            Beginning::find(connection, &self.options, start, &self.buffer.stop)?;
         if self.options.fail_on_data_loss
             && let Some(loss) = losses.first()
         {
             return Err(loss.error());
         }
-        self.buffer.add(&there.into_iter().collect());
+        if let Some(ends) = ends {
+            tracing::info!(stream = self.name(), %ends, "the stream ends before these offsets");
+            self.buffer.end_at(ends);
+        }
+        self.buffer.add(&begins, &log_ends);
         losses.iter().try_for_each(|loss| self.buffer.lose(loss))
     }
 
@@ -195,6 +179,9 @@ impl Source for KafkaSource {
 
     fn commit(&self, end: &Offset) -> Result<()> {
         let end = self.forget(end)?;
+        if self.buffer.is_exhausted(&end) && !self.exhausted.swap(true, Ordering::SeqCst) {
+            tracing::info!(stream = self.name(), %end, "all records up to the ends of the stream are in batches that are over");
+        }
         if self.options.commit_to_group
             && let Some(connection) = self.connection.lock().as_ref()
         {

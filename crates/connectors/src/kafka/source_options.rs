@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::KafkaConfig;
+use super::ending::EndingOffsets;
 use super::subscription::{ConsumerStrategy, StartingOffsets};
 
 /// What becomes of a record that its decoder refuses.
@@ -30,6 +31,7 @@ pub struct KafkaOptions {
     pub(super) config: KafkaConfig,
     pub(super) strategy: ConsumerStrategy,
     pub(super) starting: StartingOffsets,
+    pub(super) ending: Option<EndingOffsets>,
     pub(super) fail_on_data_loss: bool,
     pub(super) on_bad_record: OnBadRecord,
     pub(super) commit_to_group: bool,
@@ -44,6 +46,7 @@ impl KafkaOptions {
             config,
             strategy,
             starting: StartingOffsets::default(),
+            ending: None,
             fail_on_data_loss: true,
             on_bad_record: OnBadRecord::default(),
             commit_to_group: false,
@@ -55,6 +58,13 @@ impl KafkaOptions {
     /// Where a new stream begins: [`StartingOffsets::Latest`] unless said otherwise.
     pub fn starting(mut self, starting: StartingOffsets) -> Self {
         self.starting = starting;
+        self
+    }
+
+    /// Where the stream ends: nowhere unless said otherwise. Batches go on without rows behind its ends;
+    /// [`is_exhausted`](super::DirectKafkaStream::is_exhausted) tells the program to stop.
+    pub fn ending(mut self, ending: EndingOffsets) -> Self {
+        self.ending = Some(ending);
         self
     }
 

@@ -6,6 +6,7 @@ mod kafka_sink_kill;
 mod kafka_sink_outage;
 mod kafka_source;
 mod kafka_source_changes;
+mod kafka_source_ends;
 mod kafka_source_rate;
 mod kafka_source_recovery;
 mod kafka_support;
