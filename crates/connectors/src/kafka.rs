@@ -49,7 +49,7 @@
 //! A stream that ends reads what there is and is then exhausted, which [`is_exhausted`](DirectKafkaStream::is_exhausted) tells the program:
 //! stopped then, and started again from its checkpoint, it takes what has come meanwhile. See [`EndingOffsets`].
 //!
-//! Where brokers go away, batches have no rows until they are back. A topic that is deleted and made again is seen when the new one
+//! Where brokers go away, batches have no rows until they are back; the log says so, what to do, and when it is over. A topic that is deleted and made again is seen when the new one
 //! ends before what was read of the old one.
 //!
 //! # The sink
@@ -77,7 +77,8 @@
 //! | `transaction_timeout` | [`KafkaSinkOptions`] | 180 s | after how long brokers give up a transaction that nobody ends |
 //! | all of librdkafka's | [`KafkaConfig`] | | `message.max.bytes`, `batch.size`, `compression.type` ... |
 //!
-//! Readers set `isolation.level=read_committed`. A broker forgets what a sink has written 7 days after its last batch
+//! Where brokers are silent, a batch waits, up to `delivery_timeout`; after 5 s the log says so. Readers set
+//! `isolation.level=read_committed`. A broker forgets what a sink has written 7 days after its last batch
 //! (`offsets.retention.minutes`); from then on only the checkpoint knows.
 
 mod beginning;

@@ -110,6 +110,11 @@ impl Connection {
         self.consumer.assign(&list).map_err(failed)
     }
 
+    /// Where the brokers are, for people.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     /// Asks until there is an answer, for `patience`.
     pub fn ask<T>(&self, what: &str, patience: Duration, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
         let began = Instant::now();

@@ -45,7 +45,7 @@ fn read_some(connection: &Connection, buffer: &Buffer, away: &mut bool) -> Resul
         match connection.consumer.poll(LOOK_AROUND) {
             Some(Ok(message)) => {
                 if std::mem::take(away) {
-                    tracing::info!("Kafka is back");
+                    tracing::info!(brokers = connection.brokers(), "Kafka is back");
                 }
                 if buffer.push(&message)? {
                     let full = list([(message.topic(), message.partition(), At::Invalid)])?;
@@ -98,7 +98,12 @@ fn failed(error: KafkaError, connection: &Connection, buffer: &Buffer, away: &mu
         }
         _ if is_passing(&error) => {
             if !std::mem::replace(away, true) {
-                tracing::warn!(%error, "Kafka is away: batches are without rows until it is back, nothing is lost");
+                tracing::warn!(
+                    brokers = connection.brokers(),
+                    %error,
+                    "Kafka is away: batches are without rows until it is back, and nothing is lost. Check that the brokers run, and that \
+                     they can be reached from here; the stream goes on by itself"
+                );
             }
         }
         _ => tracing::warn!(%error, "Kafka's client complains"),

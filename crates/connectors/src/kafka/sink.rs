@@ -27,6 +27,7 @@ mod options;
 mod outcome;
 mod producer;
 mod progress;
+mod reports;
 mod session;
 mod target;
 mod transactions;

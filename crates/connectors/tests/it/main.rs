@@ -1,6 +1,7 @@
 //! Integration tests: one binary, a module per subject. They run against real servers, which they start and stop themselves.
 
 mod databases;
+mod kafka_away;
 mod kafka_sink;
 mod kafka_sink_kill;
 mod kafka_sink_outage;

@@ -35,23 +35,8 @@ impl Direct {
 
     /// Waits until the brokers have all rows of a batch.
     pub fn wait(&self, target: &Target, batch: BatchStamp, outcomes: &[Arc<Outcome>]) -> Result<()> {
-        let deadline = Instant::now() + target.options.delivery_timeout;
-        for outcome in outcomes {
-            let failure = match outcome.wait(deadline) {
-                Ok(true) => continue,
-                Ok(false) => {
-                    let timed_out = rdkafka::error::RDKafkaErrorCode::MessageTimedOut;
-                    Failure::Passing(rdkafka::error::KafkaError::Flush(timed_out))
-                }
-                Err(row) => {
-                    // A row can be refused together with a larger one, of another partition.
-                    let largest = outcomes.iter().map(|outcome| outcome.largest()).max().unwrap_or_default();
-                    refused(&Refused { largest, ..row }, target)
-                }
-            };
-            return Err(given_up(target, failure).context(format!("batch {}", batch.id)));
-        }
-        Ok(())
+        let producer = Arc::clone(&self.0.lock());
+        producer.waiting(|| delivered(target, batch, outcomes))
     }
 
     /// The producer; a new one after a failure that it can't survive.
@@ -62,6 +47,26 @@ impl Direct {
         }
         Ok(Arc::clone(&producer))
     }
+}
+
+fn delivered(target: &Target, batch: BatchStamp, outcomes: &[Arc<Outcome>]) -> Result<()> {
+    let deadline = Instant::now() + target.options.delivery_timeout;
+    for outcome in outcomes {
+        let failure = match outcome.wait(deadline) {
+            Ok(true) => continue,
+            Ok(false) => {
+                let timed_out = rdkafka::error::RDKafkaErrorCode::MessageTimedOut;
+                Failure::Passing(rdkafka::error::KafkaError::Flush(timed_out))
+            }
+            Err(row) => {
+                // A row can be refused together with a larger one, of another partition.
+                let largest = outcomes.iter().map(|outcome| outcome.largest()).max().unwrap_or_default();
+                refused(&Refused { largest, ..row }, target)
+            }
+        };
+        return Err(given_up(target, failure).context(format!("batch {}", batch.id)));
+    }
+    Ok(())
 }
 
 fn given_up(target: &Target, failure: Failure) -> Error {

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use tidemill_engine::clock::Waker;
 
 use super::columns::Columns;
 use super::failure::{Failure, failure, no_topic, refused};
 use super::outcome::{Outcome, Refused};
+use super::reports::{Reports, watch};
 use super::target::Target;
 
 /// How long a call may take that can be gone on with: then it is looked what was heard meanwhile.
@@ -30,41 +28,17 @@ pub(super) struct Producer {
     topics: Mutex<BTreeSet<String>>,
 }
 
-/// Hears of deliveries, and of what goes wrong meanwhile.
-#[derive(Default)]
-pub(super) struct Reports {
-    /// The brokers have refused our credentials, which the client would try again for ever.
-    shut_out: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka's client reports an error");
-        if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error.rdkafka_error_code() {
-            *self.shut_out.lock() = Some(error);
-        }
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<Outcome>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, outcome: Arc<Outcome>) {
-        let failed = |(error, message): &(KafkaError, rdkafka::message::BorrowedMessage<'_>)| {
-            Refused::of(error, message.topic(), message.partition())
-        };
-        outcome.end(result.as_ref().err().map(failed));
-    }
-}
-
 impl Producer {
     pub fn new(target: &Target) -> Result<Self, Failure> {
-        let client = target.producer().create_with_context(Reports::default());
-        Ok(Self { client: client.map_err(|error| failure(error, target))?, topics: Mutex::default() })
+        let client = target.producer().create_with_context(Reports::new(target));
+        let client: ThreadedProducer<Reports> = client.map_err(|error| failure(error, target))?;
+        watch(client.context());
+        Ok(Self { client, topics: Mutex::default() })
+    }
+
+    /// Waits until the brokers take a batch, and says in the log if that takes long.
+    pub fn waiting<T, E>(&self, wait: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.client.context().waiting(wait)
     }
 
     /// Repeats a call until it succeeds, would fail again, or time is over. It is told how much time is left.
@@ -81,7 +55,7 @@ impl Producer {
                 Err(error) => error,
             };
             // A call that ran out of time knows less than what was heard meanwhile.
-            let error = self.client.context().shut_out.lock().clone().unwrap_or(error);
+            let error = self.client.context().shut_out().unwrap_or(error);
             match failure(error, target) {
                 Failure::Passing(error) if may_be_repeated(&error) && Instant::now() < deadline => {
                     Waker::default().sleep(Duration::from_millis(20));

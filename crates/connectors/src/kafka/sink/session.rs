@@ -63,6 +63,10 @@ impl Session {
         target: &Target,
         deadline: Instant,
     ) -> Result<(), Broken> {
+        self.producer.waiting(|| self.attempt(rows, after, target, deadline))
+    }
+
+    fn attempt(&self, rows: &[Columns], after: &Progress, target: &Target, deadline: Instant) -> Result<(), Broken> {
         match self.prepare(rows, after, target, deadline) {
             Err(failure) => {
                 let abort = |left: Duration| self.producer.client.abort_transaction(left.min(STEP));

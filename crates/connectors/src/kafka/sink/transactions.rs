@@ -67,7 +67,14 @@ impl Transactions {
                     return Ok(());
                 }
                 Err(Failure::Passing(error)) if Instant::now() + pause < deadline => {
-                    tracing::warn!(%target, batch = batch.id.0, %error, "a transaction is tried again");
+                    let seconds = target.options.delivery_timeout.as_secs_f32();
+                    tracing::warn!(
+                        %target,
+                        batch = batch.id.0,
+                        %error,
+                        "a transaction is tried again, for up to {seconds} s in all. If that goes on, check that the brokers run, and that \
+                         they can be reached from here"
+                    );
                     Waker::default().sleep(pause);
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
