@@ -52,6 +52,17 @@
 //! Where brokers go away, batches have no rows until they are back; the log says so, what to do, and when it is over. A topic that is deleted and made again is seen when the new one
 //! ends before what was read of the old one.
 //!
+//! What it counts, by the facade of the crate `metrics`:
+//!
+//! | counter or gauge | labels | |
+//! |---|---|---|
+//! | `tidemill_kafka_lag` | topic, partition | offsets that no batch is done with, as of the last look |
+//! | `tidemill_kafka_data_loss_total` | topic, partition | how often records were gone; without labels: brokers took records back |
+//! | `tidemill_kafka_skipped_offsets_total` | topic, partition | offsets that were passed over because of that, as far as known |
+//! | `tidemill_kafka_bad_records_total` | topic | records that were left out because they can't be decoded |
+//! | `tidemill_kafka_records_without_value_total` | topic | records that are left out of text |
+//! | `tidemill_text_invalid_utf8_lines_total` | topic | values that were mended |
+//!
 //! # The sink
 //!
 //! [`KafkaSink`] writes rows or lines to topics: each batch in a transaction that holds its number, too, or at least once without.

@@ -57,7 +57,7 @@ impl Beginning {
                 Some((first, log_end)) => wanted > log_end || is_wanted && wanted < first,
                 None => is_wanted,
             };
-            is_lost.then(|| Loss { topic: topic.into(), partition, wanted, available })
+            is_lost.then(|| Loss { topic: topic.into(), partition, wanted, until: end.unwrap_or(i64::MAX), available })
         };
         let losses = start.iter().filter_map(loss).collect();
         Ok(Self { begins, ends, log_ends, losses })

@@ -245,15 +245,20 @@ impl Buffer {
             self.fail(loss.error());
             return Ok(());
         }
-        loss.tell();
-        let mut state = self.state.lock();
+        let (mut loss, mut state) = (loss.clone(), self.state.lock());
         match loss.available {
-            // What is read of it stays; the rest comes from its new beginning.
-            Some((first, end)) => {
-                if let Some(buffer) = state.get(&loss.topic, loss.partition) {
-                    if loss.wanted > end { buffer.restart(first, end)? } else { buffer.pass(first) }
+            Some((first, end)) => match state.get(&loss.topic, loss.partition) {
+                Some(buffer) if loss.wanted > end => buffer.restart(first, end)?,
+                Some(buffer) => {
+                    // What is read of it stays, also what was read since; the rest comes from its new beginning.
+                    loss.wanted = buffer.reached();
+                    buffer.pass(first);
+                    if loss.wanted >= first {
+                        return Ok(());
+                    }
                 }
-            }
+                None => {}
+            },
             None => {
                 if let Some(partitions) = state.topics.get_mut(&loss.topic) {
                     partitions.remove(&loss.partition);
@@ -263,6 +268,7 @@ impl Buffer {
         }
         state.count();
         self.moved.store(true, Ordering::SeqCst);
+        loss.tell();
         Ok(())
     }
 

@@ -108,11 +108,13 @@ impl Faults {
     pub fn tell(self, topic: &str, partition: i32) {
         let Self { invalid_utf8, without_value } = self;
         if invalid_utf8 > 0 {
-            metrics::counter!("tidemill_text_invalid_utf8_lines_total").increment(invalid_utf8);
+            metrics::counter!("tidemill_text_invalid_utf8_lines_total", "topic" => topic.to_string())
+                .increment(invalid_utf8);
             tracing::warn!(topic, partition, invalid_utf8, "values are not UTF-8: U+FFFD stands for what is not");
         }
         if without_value > 0 {
-            metrics::counter!("tidemill_kafka_records_without_value_total").increment(without_value);
+            metrics::counter!("tidemill_kafka_records_without_value_total", "topic" => topic.to_string())
+                .increment(without_value);
             tracing::warn!(topic, partition, without_value, "records without a value are left out of text");
         }
     }

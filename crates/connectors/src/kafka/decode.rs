@@ -1,5 +1,6 @@
 //! From bytes to values: decoders, and the operator that makes records of columns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -107,7 +108,7 @@ impl<'a> RecordColumns<'a> {
     ) -> Result<Vec<ConsumerRecord<K, V>>> {
         let mut records = Vec::with_capacity(rows.len());
         let mut topic: Option<TopicName> = None;
-        let (mut bad, mut first_bad) = (0, None);
+        let (mut bad, mut first_bad) = (BTreeMap::new(), None);
         for row in rows {
             // A batch of one partition has one topic; one that traveled may have more.
             let name = self.topics.value(row);
@@ -126,7 +127,7 @@ impl<'a> RecordColumns<'a> {
                     if on_bad_record == OnBadRecord::Fail {
                         return Err(error);
                     }
-                    bad += 1;
+                    *bad.entry(topic).or_insert(0) += 1;
                     first_bad.get_or_insert(error);
                     continue;
                 }
@@ -146,8 +147,10 @@ impl<'a> RecordColumns<'a> {
             });
         }
         if let Some(first) = first_bad {
-            metrics::counter!("tidemill_kafka_bad_records_total").increment(bad);
-            tracing::warn!(bad, %first, "records can't be decoded and are left out");
+            tracing::warn!(bad = bad.values().sum::<u64>(), %first, "records can't be decoded and are left out");
+            for (topic, bad) in bad {
+                metrics::counter!("tidemill_kafka_bad_records_total", "topic" => topic.to_string()).increment(bad);
+            }
         }
         Ok(records)
     }

@@ -62,7 +62,8 @@ fn look(connection: &Connection, strategy: &ConsumerStrategy, buffer: &Buffer) -
         if !found.contains(&name) && !buffer.is_done() {
             buffer.doubts += 1;
             if buffer.doubts >= DOUBTS {
-                gone.push(Loss { topic: topic.to_string(), partition, wanted: buffer.reached(), available: None });
+                let (topic, wanted, until) = (topic.to_string(), buffer.reached(), buffer.until());
+                gone.push(Loss { topic, partition, wanted, until, available: None });
             }
         }
         known.insert(name);
@@ -111,23 +112,25 @@ fn compare(
         metrics::gauge!("tidemill_kafka_lag", "topic" => topic.to_string(), "partition" => partition.to_string())
             .set(lag as f64);
         let first = begins.get(topic, partition);
-        let loss = |first| Loss { topic: topic.to_string(), partition, wanted, available: Some((first, end)) };
+        let (until, name) = (buffer.until(), || topic.to_string());
+        let loss = |first| Loss { topic: name(), partition, wanted, until, available: Some((first, end)) };
         match first {
             Some(first) if wanted < first && !buffer.is_done() => losses.push(loss(first)),
             _ if wanted > end => {
                 buffer.doubts += 1;
                 if buffer.doubts >= DOUBTS {
                     buffer.doubts = 0;
-                    beyond.push((topic.to_string(), partition, wanted, end));
+                    beyond.push(loss(end));
                 }
             }
             _ => buffer.doubts = 0,
         }
     });
-    for (topic, partition, wanted, end) in beyond {
-        let first = connection.offsets([(topic.as_str(), partition)], At::Beginning, PATIENCE)?;
-        let first = first.get(&topic, partition).unwrap_or(end);
-        losses.push(Loss { topic, partition, wanted, available: Some((first, end)) });
+    for mut loss in beyond {
+        let (topic, partition) = (loss.topic.as_str(), loss.partition);
+        let first = connection.offsets([(topic, partition)], At::Beginning, PATIENCE)?.get(topic, partition);
+        loss.available = loss.available.map(|(end, _)| (first.unwrap_or(end), end));
+        losses.push(loss);
     }
     losses.iter().try_for_each(|loss| buffer.lose(loss))?;
     if doubtful {

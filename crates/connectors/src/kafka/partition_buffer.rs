@@ -51,6 +51,11 @@ impl PartitionBuffer {
         self.reached
     }
 
+    /// Before which offset all is to be read; the largest number if the stream does not end.
+    pub fn until(&self) -> i64 {
+        self.until
+    }
+
     /// Whether all was read that is to be read.
     pub fn is_done(&self) -> bool {
         self.reached >= self.until

@@ -146,8 +146,8 @@ impl RangeReader {
 
     /// Records of the range are gone: an error, or a recorded skip.
     fn lost(&self, available: Option<(i64, i64)>) -> Result<()> {
-        let OffsetRange { topic, partition, .. } = self.range.clone();
-        let loss = Loss { topic, partition, wanted: self.reached, available };
+        let OffsetRange { topic, partition, until_offset: until, .. } = self.range.clone();
+        let loss = Loss { topic, partition, wanted: self.reached, until, available };
         if self.settings.fail_on_data_loss {
             return Err(loss.error().context(format!("reading {}", self.range)));
         }

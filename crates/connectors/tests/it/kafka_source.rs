@@ -18,6 +18,7 @@ use tidemill_engine::error::{ErrorKind, Result};
 use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::KafkaServer;
 
+use crate::counters::counter;
 use crate::kafka_support::{Run, Sent, checkpointed, options, producer, send, send_texts, topic_options, wait_until};
 
 #[test]
@@ -171,6 +172,8 @@ fn text_borrows_and_bad_text_is_mended() {
     let expected = [("be", 2), ("or", 1), ("to", 1), ("\u{fffd}", 1)];
     assert_eq!(*counts.lock(), expected.map(|(word, n)| (word.to_string(), n)));
     run.context.stop().unwrap();
+    let counted = ["tidemill_text_invalid_utf8_lines_total", "tidemill_kafka_records_without_value_total"];
+    assert_eq!(counted.map(|name| counter(name, &[("topic", "text")])), [1, 1]);
 }
 
 #[test]
@@ -192,12 +195,18 @@ fn records_that_cannot_be_decoded_fail_or_are_left_out() {
     run.wait_for(&[("json", 0, 3)]);
     let rows: Vec<_> = run.next().into_iter().map(|record| (record.offset, record.value)).collect();
     assert_eq!(rows, [(0, vec![1, 2]), (2, vec![4])]);
+    let bad = || counter("tidemill_kafka_bad_records_total", &[("topic", "json")]);
+    assert_eq!(bad(), 1);
+    send_texts(&server, "json", &["[5", "[6]", "7"]);
+    run.wait_for(&[("json", 0, 6)]);
+    assert_eq!((run.next().len(), bad()), (1, 3));
     run.context.stop().unwrap();
     let run = start(OnBadRecord::Fail);
-    run.wait_for(&[("json", 0, 3)]);
+    run.wait_for(&[("json", 0, 6)]);
     run.context.run_batch();
     let message = run.context.stop().unwrap_err().to_string();
     assert!(message.contains("json-0 at offset 1: the value: it is not JSON"), "{message}");
+    assert_eq!(bad(), 3, "what fails is not left out");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::KafkaServer;
 
 use crate::kafka_support::{
-    PATIENCE, Run, Sent, checkpointed, options, producer, send, send_texts, topic_options, wait_until,
+    PATIENCE, Run, Sent, checkpointed, lost, options, producer, send, send_texts, topic_options, wait_until,
 };
 
 #[test]
@@ -124,6 +124,7 @@ fn records_deleted_under_a_stopped_stream_are_an_error_or_a_recorded_skip() -> R
     let run = Run::start_on(&clock, checkpointed(&folder), &options.clone().fail_on_data_loss(false))?;
     run.wait_for(&[("deleted-records", 0, 5)]);
     assert_eq!(run.next_values(), ["deleted-records-0@4=4"]);
+    assert_eq!(lost("deleted-records", 0), (1, 2));
     run.context.stop()
 }
 
@@ -165,10 +166,12 @@ fn records_deleted_ahead_of_a_running_stream_are_an_error_or_a_recorded_skip() -
         if fails {
             let message = ended.unwrap_err().to_string();
             assert!(message.contains("ahead-true-0") && message.contains("offsets 399 to 400"), "{message}");
+            assert_eq!(lost(&topic, 0), (0, 0), "nothing is passed over");
             assert!(run.context.stop().is_err());
         } else {
             ended?;
             assert!(read < 399);
+            assert_eq!(lost(&topic, 0), (1, 399 - read as u64));
             run.context.stop()?;
         }
     }
@@ -205,6 +208,8 @@ fn a_topic_that_is_deleted_is_an_error_or_a_recorded_skip() -> Result<()> {
             continue;
         }
         wait_until("the skip", || run.stream.reached().get(&topics[0], 0).is_none());
+        // How many records there were more is not known.
+        wait_until("the count", || lost(&topics[0], 0) == (1, 0));
         send_texts(&server, &topics[1], &["b"]);
         run.wait_for(&[(&topics[1], 0, 1)]);
         assert_eq!(run.next_values(), ["stays-false-0@0=b"]);
@@ -246,6 +251,7 @@ fn a_topic_that_was_made_again_while_the_stream_was_away_is_noticed() -> Result<
     // The log goes back to the new beginning first.
     assert_eq!(run.next_values(), [""; 0]);
     assert_eq!(run.next_values(), ["again-0@0=d"]);
+    assert_eq!(lost("again", 0), (1, 0));
     assert!(clock.now().as_millis() > 0);
     run.context.stop()
 }

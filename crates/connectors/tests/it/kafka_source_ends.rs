@@ -16,7 +16,7 @@ use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::KafkaServer;
 
 use crate::kafka_support::{
-    PATIENCE, Run, Sent, TextRecord, checkpointed, options, producer, send, send_texts, topic_options, wait_until,
+    PATIENCE, Run, Sent, TextRecord, checkpointed, lost, options, producer, send, send_texts, topic_options, wait_until,
 };
 
 fn at(offsets: &[(&str, i32, i64)]) -> EndingOffsets {
@@ -286,6 +286,7 @@ fn what_lies_behind_the_end_may_be_gone() -> Result<()> {
     let run = start(4, false)?;
     assert_eq!(drain(&run), [""; 0]);
     assert_eq!(run.stream.reached().get(topic, 0), Some(4));
+    assert_eq!(lost(topic, 0), (1, 2), "offsets 2 and 3, and not 4");
     run.context.stop()?;
     let error = Run::start(&topic_options(&server, topic).ending(at(&[(topic, 7, 1)]))).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage);

@@ -9,7 +9,8 @@ use tidemill_engine::error::Result;
 use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::KafkaServer;
 
-use crate::kafka_support::{Run, topic_options};
+use crate::counters::gauge;
+use crate::kafka_support::{Run, topic_options, wait_until};
 
 #[test]
 fn a_batch_takes_no_more_than_the_rate_of_each_partition() -> Result<()> {
@@ -26,7 +27,11 @@ fn a_batch_takes_no_more_than_the_rate_of_each_partition() -> Result<()> {
         let records = run.next();
         [0, 1].map(|partition| records.iter().filter(|record| record.partition == partition).count())
     };
-    assert_eq!([taken(), taken(), taken(), taken()], [[15, 10], [15, 0], [10, 0], [0, 0]]);
+    let lag = |partition: &str| gauge("tidemill_kafka_lag", &[("topic", "rated"), ("partition", partition)]);
+    assert_eq!([taken(), taken()], [[15, 10], [15, 0]]);
+    wait_until("the lag", || [lag("0"), lag("1")] == [10.0, 0.0]);
+    assert_eq!([taken(), taken()], [[10, 0], [0, 0]]);
+    wait_until("no lag", || lag("0") == 0.0);
     run.context.stop()
 }
 

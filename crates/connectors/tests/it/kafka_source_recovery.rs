@@ -20,7 +20,7 @@ use tidemill_engine::time::Time;
 use tidemill_servers::is_skipped;
 use tidemill_servers::kafka::{KafkaOptions as ServerOptions, KafkaServer};
 
-use crate::kafka_support::{Run, checkpointed, send_texts, topic_options, wait_until};
+use crate::kafka_support::{Run, checkpointed, lost, send_texts, topic_options, wait_until};
 
 #[test]
 fn a_restart_reads_the_same_ranges_again_and_goes_on_behind_them() -> Result<()> {
@@ -103,6 +103,7 @@ fn ranges_whose_records_are_gone_fail_their_replay() -> Result<()> {
     let run = start(false, false)?;
     run.context.run_batch();
     assert_eq!(run.taken().into_iter().map(|record| record.value).collect::<Vec<_>>(), ["d"]);
+    assert_eq!(lost("replay-gone", 0), (1, 3));
     run.context.stop()
 }
 

@@ -21,6 +21,8 @@ use tidemill_engine::error::Result;
 use tidemill_engine::time::Time;
 use tidemill_servers::kafka::KafkaServer;
 
+use crate::counters::{count, counter};
+
 /// Longer than anything takes that comes at all.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -85,6 +87,12 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// How often records of a partition were gone, and how many offsets were passed over.
+pub fn lost(topic: &str, partition: i32) -> (u64, u64) {
+    let of = |name| counter(name, &[("topic", topic), ("partition", &partition.to_string())]);
+    (of("tidemill_kafka_data_loss_total"), of("tidemill_kafka_skipped_offsets_total"))
+}
+
 /// A program that reads a stream and keeps the rows of its batches.
 pub struct Run<T> {
     pub context: TestContext,
@@ -127,6 +135,7 @@ impl<T: Data> Run<T> {
         conf: SparkConf,
         build: impl Fn(&StreamingContext) -> Result<DirectKafkaStream<T>>,
     ) -> Result<Self> {
+        count();
         let (stream, rows) = (Mutex::new(None), Arc::new(Mutex::new(BTreeMap::new())));
         let context = TestContext::start_on(clock.clone(), conf, Duration::from_secs(1), true, |ssc| {
             let made = build(ssc)?;

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, a module per subject. They run against real servers, which they start and stop themselves.
 
+mod counters;
 mod databases;
 mod kafka_away;
 mod kafka_sink;
