@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rdkafka::message::Message;
 use tidemill_engine::clock::Waker;
 use tidemill_engine::error::{Error, Result};
@@ -16,10 +17,14 @@ use super::loss::Loss;
 use super::offsets::Offsets;
 use super::partition_buffer::PartitionBuffer;
 
+/// The part of a limit below which there is room again: less than all, so that partitions do not go to and fro.
+const MOST_OF: f64 = 0.75;
+
 /// The records of all partitions that no batch is done with.
 ///
 /// It holds at most about `max_bytes`: up to half of them, any partition is read on; beyond, only those with less than their even share
-/// of that half. So one partition never starves another, however uneven they are.
+/// of that half. So one partition never starves another, however uneven they are. Where all have about their share, the reader waits: a
+/// partition that is paused is fetched anew, for the client drops what it has of it.
 pub(super) struct Buffer {
     pub columns: Columns,
     max_bytes: u64,
@@ -27,6 +32,8 @@ pub(super) struct Buffer {
     /// Where the stream ends, if it does.
     ends: OnceLock<Offsets>,
     state: Mutex<State>,
+    /// Memory was let go.
+    released: Condvar,
     /// The positions have changed: the reader must take them up.
     moved: AtomicBool,
     /// The brokers said that a position is out of range.
@@ -41,6 +48,17 @@ struct State {
     partitions: u64,
     bytes: u64,
     fault: Option<Error>,
+}
+
+/// What the reader does after a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Reads on.
+    Read,
+    /// Reads no more of the record's partition, which is full or at its end.
+    Pause,
+    /// Waits until there is room.
+    Wait,
 }
 
 impl State {
@@ -65,7 +83,8 @@ impl Buffer {
     pub fn new(columns: Columns, max_bytes: u64, fail_on_data_loss: bool) -> Self {
         let (moved, doubtful) = (AtomicBool::new(false), AtomicBool::new(false));
         let (ends, state, stop) = (OnceLock::new(), Mutex::default(), Waker::default());
-        Self { columns, max_bytes, fail_on_data_loss, ends, state, moved, doubtful, stop }
+        let released = Condvar::new();
+        Self { columns, max_bytes, fail_on_data_loss, ends, state, released, moved, doubtful, stop }
     }
 
     /// Reads no partition beyond these offsets, and none that is not among them. Said before partitions are added.
@@ -121,23 +140,29 @@ impl Buffer {
         Some(left.map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.reached())).collect())
     }
 
-    /// Adds a record. Whether its partition is full now, or at its end, and should be paused.
-    pub fn push(&self, message: &impl Message) -> Result<bool> {
+    /// Adds a record.
+    pub fn push(&self, message: &impl Message) -> Result<Next> {
         let mut state = self.state.lock();
         // It comes again, from the position that the reader is about to take up.
         if self.moved.load(Ordering::SeqCst) {
-            return Ok(false);
+            return Ok(Next::Read);
         }
-        let Some(buffer) = state.get(message.topic(), message.partition()) else { return Ok(false) };
+        let Some(buffer) = state.get(message.topic(), message.partition()) else { return Ok(Next::Read) };
         let before = buffer.bytes();
         buffer.push(message)?;
         let (of_partition, paused, is_done) = (buffer.bytes(), buffer.paused, buffer.is_done());
         state.bytes += of_partition.saturating_sub(before);
-        let full = !paused && (is_done || self.is_full(&state, of_partition, 1.0));
-        if full && let Some(buffer) = state.get(message.topic(), message.partition()) {
+        let is_full = !is_done && self.is_full(&state, of_partition, 1.0);
+        if paused || !is_done && !is_full {
+            return Ok(Next::Read);
+        }
+        if is_full && self.is_crowded(&mut state) {
+            return Ok(Next::Wait);
+        }
+        if let Some(buffer) = state.get(message.topic(), message.partition()) {
             buffer.paused = true;
         }
-        Ok(full)
+        Ok(Next::Pause)
     }
 
     fn is_full(&self, state: &State, of_partition: u64, part: f64) -> bool {
@@ -145,17 +170,34 @@ impl Buffer {
         state.bytes as f64 >= half && of_partition as f64 >= half / state.partitions.max(1) as f64
     }
 
+    /// Whether there is no room, and no partition that must be read all the same.
+    fn is_crowded(&self, state: &mut State) -> bool {
+        let (half, partitions) = (self.max_bytes as f64 / 2.0, state.partitions.max(1) as f64);
+        let has_share = |bytes: u64| bytes as f64 >= MOST_OF * half / partitions;
+        state.bytes as f64 >= half
+            && state.all().all(|(.., buffer)| buffer.is_done() || buffer.paused || has_share(buffer.bytes()))
+    }
+
+    /// Waits until there is room, the stream stops, or this time is over. Whether there is room.
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let mut state = self.state.lock();
+        if self.is_crowded(&mut state) {
+            // What else changes can wait for as long.
+            self.released.wait_for(&mut state, timeout);
+        }
+        !self.is_crowded(&mut state)
+    }
+
     /// The partitions that were paused and have room again.
     pub fn take_resumed(&self) -> Vec<(String, i32)> {
         let mut state = self.state.lock();
-        // A bit more room than none, so that they don't go to and fro.
         let paused: Vec<(String, i32, u64)> = state
             .all()
             .filter(|(.., buffer)| buffer.paused && !buffer.is_done())
             .map(|(topic, partition, buffer)| (topic.to_string(), partition, buffer.bytes()))
             .collect();
         let room = |(topic, partition, bytes): (String, i32, u64)| {
-            (!self.is_full(&state, bytes, 0.75)).then_some((topic, partition))
+            (!self.is_full(&state, bytes, MOST_OF)).then_some((topic, partition))
         };
         let resumed: Vec<_> = paused.into_iter().filter_map(room).collect();
         for (topic, partition) in &resumed {
@@ -223,6 +265,7 @@ impl Buffer {
             }
         }
         state.count();
+        self.released.notify_all();
     }
 
     /// Looks at each partition.
@@ -291,5 +334,66 @@ impl Buffer {
     /// The positions are the same, and the client must take them up again.
     pub fn read_again(&self) {
         self.moved.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::{OwnedMessage, Timestamp};
+
+    use super::*;
+
+    const MAX_BYTES: u64 = 10_000;
+
+    /// A record of 1,000 bytes.
+    fn push(buffer: &Buffer, partition: i32, offset: i64) -> Next {
+        let value = Some(vec![b'x'; 960]);
+        let message = OwnedMessage::new(value, None, "t".into(), Timestamp::NotAvailable, partition, offset, None);
+        buffer.push(&message).unwrap()
+    }
+
+    fn buffer(partitions: i32) -> Buffer {
+        let buffer = Buffer::new(Columns::Text, MAX_BYTES, true);
+        let begin = (0..partitions).map(|partition| ("t", partition, 0)).collect();
+        buffer.add(&begin, &begin);
+        buffer.take_moved().unwrap();
+        buffer
+    }
+
+    #[test]
+    fn the_reader_waits_where_all_have_their_share_and_pauses_who_has_more() {
+        let soon = Duration::from_millis(1);
+        let even = buffer(2);
+        for offset in 0..2 {
+            assert_eq!([push(&even, 0, offset), push(&even, 1, offset)], [Next::Read; 2]);
+        }
+        assert!(even.wait_for_room(soon));
+        // Half of all is there, and the share of each is 2,500.
+        assert_eq!((push(&even, 0, 2), even.wait_for_room(soon)), (Next::Wait, false));
+        assert_eq!(push(&even, 1, 2), Next::Wait);
+        assert!(even.take_resumed().is_empty());
+        // Batches seal blocks, and let them go.
+        let limits = RateLimits {
+            interval: Duration::from_secs(1),
+            max_rate_per_partition: f64::INFINITY,
+            least_per_partition: 1,
+            limiter: None,
+        };
+        let end = even.end_of_batch(&[("t", 0, 0), ("t", 1, 0)].into_iter().collect(), &limits).unwrap();
+        assert_eq!(end, [("t", 0, 3), ("t", 1, 3)].into_iter().collect());
+        even.release(&end);
+        assert!(even.wait_for_room(soon));
+        let uneven = buffer(2);
+        let pushed: Vec<Next> = (0..5).map(|offset| push(&uneven, 0, offset)).collect();
+        assert_eq!(pushed, [Next::Read, Next::Read, Next::Read, Next::Read, Next::Pause]);
+        // The other one is read on, up to its share.
+        assert!(uneven.wait_for_room(soon));
+        assert_eq!([push(&uneven, 1, 0), push(&uneven, 1, 1)], [Next::Read; 2]);
+        assert!(!uneven.wait_for_room(soon));
+        uneven.release(&[("t", 0, 5)].into_iter().collect());
+        assert_eq!(uneven.take_resumed(), []);
+        uneven.end_of_batch(&[("t", 0, 0)].into_iter().collect(), &limits).unwrap();
+        uneven.release(&[("t", 0, 5)].into_iter().collect());
+        assert_eq!((uneven.take_resumed(), uneven.wait_for_room(soon)), (vec![("t".to_string(), 0)], true));
     }
 }

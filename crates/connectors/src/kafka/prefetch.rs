@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as At, TopicPartitionList};
 use tidemill_engine::error::{Error, Result};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Next};
 use super::client::{Connection, is_passing, list};
 use super::offsets::Offsets;
 
@@ -41,15 +41,22 @@ fn read_some(connection: &Connection, buffer: &Buffer, away: &mut bool) -> Resul
     if !resumed.is_empty() {
         resume(connection, resumed.iter().map(|(topic, partition)| (topic.as_str(), *partition)))?;
     }
+    if !buffer.wait_for_room(LOOK_AROUND) {
+        return Ok(());
+    }
     for _ in 0..RECORDS {
         match connection.consumer.poll(LOOK_AROUND) {
             Some(Ok(message)) => {
                 if std::mem::take(away) {
                     tracing::info!(brokers = connection.brokers(), "Kafka is back");
                 }
-                if buffer.push(&message)? {
-                    let full = list([(message.topic(), message.partition(), At::Invalid)])?;
-                    connection.consumer.pause(&full).map_err(client_failed)?;
+                match buffer.push(&message)? {
+                    Next::Read => {}
+                    Next::Wait => return Ok(()),
+                    Next::Pause => {
+                        let full = list([(message.topic(), message.partition(), At::Invalid)])?;
+                        connection.consumer.pause(&full).map_err(client_failed)?;
+                    }
                 }
             }
             Some(Err(error)) => return failed(error, connection, buffer, away),

@@ -83,3 +83,26 @@ fn what_is_read_ahead_is_bounded_and_no_partition_starves() -> Result<()> {
     assert_eq!((offsets, small), ((0..1000).collect::<Vec<_>>(), 1));
     run.context.stop()
 }
+
+#[test]
+fn a_full_buffer_of_even_partitions_is_read_on_when_batches_are_done() -> Result<()> {
+    if is_skipped("kafka") {
+        return Ok(());
+    }
+    let server = KafkaServer::shared()?;
+    server.client().create_topic("even", 2, &[])?;
+    let value = "x".repeat(10_000);
+    server.client().send("even", (0..1000).map(|n| (n % 2, "k", value.as_str())))?;
+    let conf = test_conf().set("spark.tidemill.kafka.maxBufferedBytes", 1_000_000);
+    let run = Run::start_on(&ManualClock::default(), conf, &topic_options(&server, "even"))?;
+    let (mut offsets, mut largest) = ([const { Vec::new() }; 2], 0);
+    wait_until("all records", || {
+        let records = run.next();
+        largest = largest.max(records.len());
+        records.iter().for_each(|record| offsets[record.partition as usize].push(record.offset));
+        offsets.iter().all(|offsets| offsets.len() == 500)
+    });
+    assert_eq!(offsets, [(0..500).collect::<Vec<_>>(), (0..500).collect::<Vec<_>>()]);
+    assert!(largest <= 100, "{largest} records of 10 kB were in memory");
+    run.context.stop()
+}
