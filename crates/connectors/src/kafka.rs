@@ -45,6 +45,12 @@
 //! | `spark.streaming.backpressure.*` | conf | off | the rate of all partitions, split by how far each is behind |
 //! | `spark.streaming.kafka.consumer.poll.ms` | conf | 120 s | how long the read of a replay waits for silent brokers |
 //! | `spark.tidemill.kafka.maxBufferedBytes` | conf | 256m | what is read ahead; no batch is larger |
+//! | `queued.max.messages.kbytes` | [`KafkaConfig`] | 64 MiB, or `maxBufferedBytes` | what waits in the client before that, of all partitions |
+//! | `fetch.message.max.bytes` | [`KafkaConfig`] | 2 MiB | what is asked for of one partition at once |
+//!
+//! So a stream takes up to `maxBufferedBytes` and `queued.max.messages.kbytes`, of all its partitions together; and in the client about 0.3 kB
+//! for each of the `queued.min.messages` (100,000) records at which it asks for no more, and one answer of each broker, which has up to
+//! `fetch.max.bytes` (50 MiB, but no more than the queue may hold).
 //!
 //! A stream that ends reads what there is and is then exhausted, which [`is_exhausted`](DirectKafkaStream::is_exhausted) tells the program:
 //! stopped then, and started again from its checkpoint, it takes what has come meanwhile. See [`EndingOffsets`].

@@ -27,7 +27,7 @@ const MOST_OF: f64 = 0.75;
 /// partition that is paused is fetched anew, for the client drops what it has of it.
 pub(super) struct Buffer {
     pub columns: Columns,
-    max_bytes: u64,
+    pub max_bytes: u64,
     fail_on_data_loss: bool,
     /// Where the stream ends, if it does.
     ends: OnceLock<Offsets>,

@@ -33,6 +33,17 @@ impl KafkaConfig {
         self.0.get(key).map(String::as_str)
     }
 
+    /// Whether a setting has a value, under any of its names.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        let names: &[&str] = match key {
+            "fetch.message.max.bytes" => &["fetch.message.max.bytes", "max.partition.fetch.bytes"],
+            "linger.ms" => &["linger.ms", "queue.buffering.max.ms"],
+            "message.timeout.ms" => &["message.timeout.ms", "delivery.timeout.ms"],
+            key => &[key],
+        };
+        names.iter().any(|name| self.get(name).is_some())
+    }
+
     /// The brokers, for people.
     pub fn brokers(&self) -> &str {
         self.get("bootstrap.servers").unwrap_or_default()

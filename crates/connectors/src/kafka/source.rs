@@ -15,7 +15,7 @@ use tidemill_engine::time::Time;
 
 use super::beginning::Beginning;
 use super::buffer::Buffer;
-use super::client::Connection;
+use super::client::{Connection, read_ahead};
 use super::columns::Columns;
 use super::discovery::look_out;
 use super::limits::RateLimits;
@@ -90,7 +90,9 @@ impl KafkaSource {
         if let Some(connection) = connection.as_ref() {
             return Ok(Arc::clone(connection));
         }
-        let new = Arc::new(Connection::new(&self.options.config, &[])?);
+        let settings = read_ahead(self.buffer.max_bytes);
+        let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let new = Arc::new(Connection::new(&self.options.config, &settings)?);
         *connection = Some(Arc::clone(&new));
         Ok(new)
     }

@@ -50,14 +50,14 @@ impl Target {
         ];
         let mut client = self.config.client();
         for (key, value) in defaults {
-            if !self.is_set(key) {
+            if !self.config.is_set(key) {
                 client.set(key, value);
             }
         }
         client.set("enable.idempotence", "true");
         if self.options.delivery == Delivery::ExactlyOnce {
             client.set("transactional.id", self.id());
-            if !self.is_set("transaction.timeout.ms") {
+            if !self.config.is_set("transaction.timeout.ms") {
                 client.set("transaction.timeout.ms", ms(self.options.transaction_timeout));
             }
         }
@@ -69,16 +69,6 @@ impl Target {
         let mut client = self.config.client();
         client.set("group.id", self.id()).set("enable.auto.commit", "false");
         client
-    }
-
-    /// Whether the user has set this, under one of its names.
-    fn is_set(&self, key: &str) -> bool {
-        let names: &[&str] = match key {
-            "linger.ms" => &["linger.ms", "queue.buffering.max.ms"],
-            "message.timeout.ms" => &["message.timeout.ms", "delivery.timeout.ms"],
-            key => &[key],
-        };
-        names.iter().any(|name| self.config.get(name).is_some())
     }
 }
 
