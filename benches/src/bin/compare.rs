@@ -30,6 +30,9 @@ struct Options {
     /// Batches before those.
     #[arg(long, default_value_t = 200)]
     tiny_warmup: usize,
+    /// Milliseconds between batches of 1,000 lines.
+    #[arg(long, default_value_t = 100)]
+    tiny_interval_ms: u64,
     /// Cores for either engine.
     #[arg(long, default_value_t = 2)]
     cores: usize,
@@ -166,6 +169,9 @@ fn compare(options: &Options, folder: &Path) -> Result<()> {
         }
         for (flag, value) in [("--batches", batches), ("--warmup", warmup), ("--cores", options.cores)] {
             arguments.extend([flag.to_string(), value.to_string()]);
+        }
+        if job.tiny {
+            arguments.extend(["--interval-ms".to_string(), options.tiny_interval_ms.to_string()]);
         }
         arguments.extend(["--pattern".to_string(), "word00042".to_string()]);
         let a = measure(Command::new(&ours).arg(job.ours).args(&arguments))?;

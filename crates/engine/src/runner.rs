@@ -1,6 +1,7 @@
 //! The contract between a job and whatever runs its plan: this process, or several machines.
 
 pub mod local;
+mod spread;
 pub mod travel;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
 use super::JobRunner;
+use super::spread::spread;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::function::{forbid_in_task, panic_message};
@@ -28,14 +29,13 @@ impl LocalJobRunner {
     /// A runner with this many task threads.
     pub fn new(threads: usize) -> Result<Self> {
         let threads = threads.max(1);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("tidemill-task")
-            // Operators call one another, as deep as `lower` lets them.
-            .thread_stack_size(16 << 20)
-            .enable_time()
-            .build()
-            .map_err(|error| Error::retry("the task threads can't be started").with_source(error))?;
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("tidemill-task").enable_time();
+        // Operators call one another, as deep as `lower` lets them.
+        builder.thread_stack_size(16 << 20);
+        spread(&mut builder, threads);
+        let runtime =
+            builder.build().map_err(|error| Error::retry("the task threads can't be started").with_source(error))?;
         Ok(Self { runtime: Some(runtime), context: Arc::new(TaskContext::default()), threads })
     }
 }
