@@ -32,7 +32,7 @@ pub use pair::{PairWith, Side};
 pub use save::Codec;
 pub(crate) use save::local;
 pub use text::TextRdd;
-pub(crate) use text::text_beneath;
+pub use text::text_beneath;
 
 use crate::context::SparkContext;
 use crate::dataset::{Dataset, Transform, failed};
@@ -90,7 +90,7 @@ impl<T: Data> Rdd<T> {
     }
 
     /// Applies a transformation of this and other inputs. One that can't be applied gives an RDD whose actions fail.
-    pub(crate) fn with_all<U: Data>(&self, others: &[Dataset], transform: &Transform<U>) -> Rdd<U> {
+    pub fn with_all<U: Data>(&self, others: &[Dataset], transform: &Transform<U>) -> Rdd<U> {
         let inputs: Vec<Dataset> = std::iter::once(&self.data).chain(others).cloned().collect();
         let data = transform.apply(&inputs).unwrap_or_else(|error| failed(&self.sc, error));
         Rdd::from_dataset(&self.sc, data)

@@ -86,12 +86,12 @@ impl<T: Data> DStream<T> {
     }
 
     /// Applies a transformation to every batch.
-    pub(crate) fn then<U: Data>(&self, transform: Transform<U>) -> DStream<U> {
+    pub fn then<U: Data>(&self, transform: Transform<U>) -> DStream<U> {
         self.then_with(&[], transform)
     }
 
     /// Applies a transformation of this and other streams to every batch.
-    pub(crate) fn then_with<U: Data>(&self, others: &[Arc<StreamNode>], transform: Transform<U>) -> DStream<U> {
+    pub fn then_with<U: Data>(&self, others: &[Arc<StreamNode>], transform: Transform<U>) -> DStream<U> {
         let parents: Vec<_> = std::iter::once(&self.node).chain(others).cloned().collect();
         if let Err(error) = same_time(&self.ssc, &parents.iter().collect::<Vec<_>>()) {
             self.ssc.graph().refuse(error.context(format!("{} at {}", transform.name(), transform.call_site())));

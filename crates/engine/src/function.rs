@@ -107,19 +107,41 @@ pub enum FunctionId {
 
 /// Where in the user's program an operator was made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CallSite(&'static Location<'static>);
+pub struct CallSite(Place);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Rust(&'static Location<'static>),
+    /// In a program of another language.
+    Named(&'static str),
+}
 
 impl CallSite {
-    /// The place that called the `#[track_caller]` function that asks.
+    /// The place that called the `#[track_caller]` function that asks; within [`CallSite::within`], what that was told.
     #[track_caller]
     pub fn here() -> Self {
-        Self(Location::caller())
+        Self(NAMED_PLACE.get().map_or(Place::Rust(Location::caller()), Place::Named))
+    }
+
+    /// Runs `body`; what it makes is said to be made at `place`, in a program that is not Rust's: `count.py:12`.
+    pub fn within<R>(place: &'static str, body: impl FnOnce() -> R) -> R {
+        struct Guard(Option<&'static str>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                NAMED_PLACE.set(self.0);
+            }
+        }
+        let _guard = Guard(NAMED_PLACE.replace(Some(place)));
+        body()
     }
 }
 
 impl fmt::Display for CallSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0.file(), self.0.line())
+        match self.0 {
+            Place::Rust(location) => write!(f, "{}:{}", location.file(), location.line()),
+            Place::Named(place) => f.write_str(place),
+        }
     }
 }
 
@@ -237,6 +259,7 @@ thread_local! {
     static SCOPE: Cell<Scope> = const { Cell::new(Scope::Graph) };
     static NEXT_IN_SCOPE: Cell<u32> = const { Cell::new(0) };
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static NAMED_PLACE: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 struct ScopeGuard(Scope, u32);

@@ -33,7 +33,7 @@ pub struct TextRdd<P = Whole> {
 }
 
 /// The Arrow text beneath strings that were just made of it, else the strings as text again.
-pub(crate) fn text_beneath(sc: &SparkContext, data: &Dataset) -> Result<Dataset> {
+pub fn text_beneath(sc: &SparkContext, data: &Dataset) -> Result<Dataset> {
     if let LineageKind::Op { function, inputs, .. } = data.lineage.kind()
         && function.id() == text_to_strings(sc.functions()).id()
         && data.lineage.cache().is_none()

@@ -26,8 +26,8 @@ impl DStream<String> {
 }
 
 impl TextDStream {
-    /// The lines as Arrow text, for operators that take that.
-    pub(crate) fn into_lines(self) -> DStream<String> {
+    /// The lines as Arrow text, for operators that take batches of it: nothing else can be done with what this gives.
+    pub fn into_lines(self) -> DStream<String> {
         self.then(Transform::new("lines", |inputs| Ok(one(inputs)?.clone())))
     }
 }

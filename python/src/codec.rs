@@ -1,0 +1,219 @@
+//! The form of Python objects between stages and in states.
+//!
+//! One byte says what follows: none, true, false, an integer (zigzag varint), a float (8 bytes, little-endian), text or bytes (length, bytes),
+//! a tuple, list or dict (length, elements); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
+//! are pickled. Objects of these types have one form only, so that forms can be compared where objects are keys; but 1, 1.0 and True, which
+//! Python finds equal, have three.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+const NONE: u8 = 0;
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
+const INT: u8 = 3;
+const FLOAT: u8 = 4;
+const TEXT: u8 = 5;
+const BYTES: u8 = 6;
+const TUPLE: u8 = 7;
+const LIST: u8 = 8;
+const DICT: u8 = 9;
+const PICKLE: u8 = 10;
+
+/// Nests deeper than this are pickled: they may hold themselves.
+const MAX_DEPTH: usize = 64;
+
+/// Bytes of an object.
+#[pyfunction]
+pub fn dumps<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &encode(obj)?))
+}
+
+/// The object of bytes that `dumps` gave.
+#[pyfunction]
+pub fn loads<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    decode(py, bytes)
+}
+
+/// The bytes of an object.
+pub fn encode(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut out = Vec::new();
+    encode_to(obj, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the bytes of an object.
+pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    let start = out.len();
+    if put(obj, out, 0)? {
+        return Ok(());
+    }
+    out.truncate(start);
+    pickle(obj, out)
+}
+
+/// Whether it went in; not if it is nested too deeply.
+fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool> {
+    if depth > MAX_DEPTH {
+        return Ok(false);
+    }
+    if let Ok(text) = obj.cast_exact::<PyString>() {
+        match text.to_str() {
+            Ok(text) => put_bytes(TEXT, text.as_bytes(), out),
+            // Surrogates on their own have no UTF-8.
+            Err(_) => pickle(obj, out)?,
+        }
+    } else if let Ok(int) = obj.cast_exact::<PyInt>() {
+        match int.extract::<i64>() {
+            Ok(int) => {
+                out.push(INT);
+                put_varint(((int << 1) ^ (int >> 63)) as u64, out);
+            }
+            Err(_) => pickle(obj, out)?,
+        }
+    } else if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
+        out.push(TUPLE);
+        put_varint(tuple.len() as u64, out);
+        for item in tuple.iter() {
+            if !put(&item, out, depth + 1)? {
+                return Ok(false);
+            }
+        }
+    } else if obj.is_none() {
+        out.push(NONE);
+    } else if let Ok(float) = obj.cast_exact::<PyFloat>() {
+        out.push(FLOAT);
+        out.extend(float.value().to_le_bytes());
+    } else if let Ok(truth) = obj.cast_exact::<PyBool>() {
+        out.push(if truth.is_true() { TRUE } else { FALSE });
+    } else if let Ok(list) = obj.cast_exact::<PyList>() {
+        out.push(LIST);
+        put_varint(list.len() as u64, out);
+        for item in list.iter() {
+            if !put(&item, out, depth + 1)? {
+                return Ok(false);
+            }
+        }
+    } else if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
+        put_bytes(BYTES, bytes.as_bytes(), out);
+    } else if let Ok(dict) = obj.cast_exact::<PyDict>() {
+        out.push(DICT);
+        put_varint(dict.len() as u64, out);
+        for (key, value) in dict.iter() {
+            if !put(&key, out, depth + 1)? || !put(&value, out, depth + 1)? {
+                return Ok(false);
+            }
+        }
+    } else {
+        pickle(obj, out)?;
+    }
+    Ok(true)
+}
+
+fn pickle(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    let bytes = obj.py().import("cloudpickle")?.call_method1("dumps", (obj,))?;
+    put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
+    Ok(())
+}
+
+fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    put_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// The object of bytes.
+pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let mut reader = Reader { py, rest: bytes };
+    let obj = reader.object(0)?;
+    if reader.rest.is_empty() { Ok(obj) } else { Err(damaged()) }
+}
+
+fn damaged() -> PyErr {
+    PyValueError::new_err("these bytes are not an encoded object: they are damaged, or of another version")
+}
+
+struct Reader<'py, 'a> {
+    py: Python<'py>,
+    rest: &'a [u8],
+}
+
+impl<'py, 'a> Reader<'py, 'a> {
+    fn take(&mut self, length: usize) -> PyResult<&'a [u8]> {
+        let (head, rest) = self.rest.split_at_checked(length).ok_or_else(damaged)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn varint(&mut self) -> PyResult<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(damaged())
+    }
+
+    fn bytes(&mut self) -> PyResult<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    /// A number of things that follow, each of a byte at least.
+    fn length(&mut self) -> PyResult<usize> {
+        usize::try_from(self.varint()?).ok().filter(|length| *length <= self.rest.len()).ok_or_else(damaged)
+    }
+
+    fn object(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
+        if depth > MAX_DEPTH + 1 {
+            return Err(damaged());
+        }
+        let py = self.py;
+        Ok(match self.take(1)?[0] {
+            NONE => py.None().into_bound(py),
+            TRUE => PyBool::new(py, true).to_owned().into_any(),
+            FALSE => PyBool::new(py, false).to_owned().into_any(),
+            INT => {
+                let zigzag = self.varint()?;
+                ((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)).into_pyobject(py)?.into_any()
+            }
+            FLOAT => {
+                let bytes = self.take(8)?.try_into().map_err(|_| damaged())?;
+                PyFloat::new(py, f64::from_le_bytes(bytes)).into_any()
+            }
+            TEXT => {
+                let text = std::str::from_utf8(self.bytes()?).map_err(|_| damaged())?;
+                PyString::new(py, text).into_any()
+            }
+            BYTES => PyBytes::new(py, self.bytes()?).into_any(),
+            TUPLE => PyTuple::new(py, self.objects(depth)?)?.into_any(),
+            LIST => PyList::new(py, self.objects(depth)?)?.into_any(),
+            DICT => {
+                let dict = PyDict::new(py);
+                for _ in 0..self.length()? {
+                    let (key, value) = (self.object(depth + 1)?, self.object(depth + 1)?);
+                    dict.set_item(key, value)?;
+                }
+                dict.into_any()
+            }
+            PICKLE => py.import("pickle")?.call_method1("loads", (PyBytes::new(py, self.bytes()?),))?,
+            _ => return Err(damaged()),
+        })
+    }
+
+    fn objects(&mut self, depth: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        (0..self.length()?).map(|_| self.object(depth + 1)).collect()
+    }
+}

@@ -1,0 +1,54 @@
+//! `tidemill._native`: the engine for the Python package, which has the API of PySpark.
+//!
+//! An RDD here is a data set of *pieces*, each a batch of Python objects ([`piece`]); a Python function works on a whole partition of them
+//! ([`operator`]). [`codec`] is the form of objects between stages and in states. [`rdd`] and [`stream`] are what Python holds in its
+//! hands; [`state`] has the operators that keep something between batches.
+
+mod arrow_rows;
+mod codec;
+mod combine;
+mod context;
+mod error;
+mod function;
+mod interpreter;
+mod kafka;
+mod listener;
+mod operator;
+mod piece;
+mod portable_hash;
+mod rdd;
+mod receiver;
+mod shuffle;
+mod state;
+mod state_handle;
+mod stream;
+mod streaming_context;
+
+use pyo3::prelude::*;
+
+/// The native part of the package.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::codec::{dumps, loads};
+    #[pymodule_export]
+    use super::combine::{combine_values, group_values};
+    #[pymodule_export]
+    use super::context::NativeContext;
+    #[pymodule_export]
+    use super::error::{PythonException, TidemillError};
+    #[pymodule_export]
+    use super::function::known_pairing;
+    #[pymodule_export]
+    use super::portable_hash::portable_hash;
+    #[pymodule_export]
+    use super::rdd::NativeRdd;
+    #[pymodule_export]
+    use super::receiver::NativeStore;
+    #[pymodule_export]
+    use super::state_handle::NativeState;
+    #[pymodule_export]
+    use super::stream::NativeDStream;
+    #[pymodule_export]
+    use super::streaming_context::NativeStreamingContext;
+}

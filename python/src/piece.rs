@@ -1,0 +1,192 @@
+//! `Piece`: a batch of Python objects, which is what the rows of an RDD are here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+use serde::de::{Error as _, Visitor};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::arrow_rows::rows_of;
+use crate::codec;
+use crate::interpreter::with_python;
+
+/// Objects per piece, where we choose.
+pub const PIECE_ROWS: usize = 1024;
+
+/// Some objects, one after the other. Cheap to clone; nobody changes them.
+#[derive(Clone)]
+pub struct Piece(Arc<Content>);
+
+enum Content {
+    /// They are there.
+    Objects(Py<PyList>),
+    /// A list, encoded.
+    Encoded(Vec<u8>),
+    /// Lines, and whether Python sees them as `str` or as `bytes`.
+    Text(StringArray, bool),
+    /// Rows of columns.
+    Rows(RecordBatch),
+}
+
+const ENCODED: u8 = 0;
+const ROWS: u8 = 1;
+
+impl Piece {
+    /// Objects; the list must not be changed any more.
+    pub fn of(list: Py<PyList>) -> Self {
+        Self(Arc::new(Content::Objects(list)))
+    }
+
+    /// Lines, as `str` or as `bytes`.
+    pub fn text(lines: StringArray, unicode: bool) -> Self {
+        Self(Arc::new(Content::Text(lines, unicode)))
+    }
+
+    /// Rows of columns.
+    pub fn rows(batch: RecordBatch) -> Self {
+        Self(Arc::new(Content::Rows(batch)))
+    }
+
+    /// The objects.
+    pub fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        match &*self.0 {
+            Content::Objects(list) => Ok(list.bind(py).clone()),
+            Content::Encoded(bytes) => Ok(codec::decode(py, bytes)?.cast_into::<PyList>()?),
+            Content::Text(lines, true) => PyList::new(py, lines.iter().flatten().map(|line| PyString::new(py, line))),
+            Content::Text(lines, false) => {
+                PyList::new(py, lines.iter().flatten().map(|line| PyBytes::new(py, line.as_bytes())))
+            }
+            Content::Rows(batch) => rows_of(py, batch),
+        }
+    }
+
+    /// The objects as Arrow columns: text as it is, rows as they are, others as Python's Arrow library turns them into a column.
+    pub fn batch(&self, py: Python<'_>) -> PyResult<RecordBatch> {
+        match &*self.0 {
+            Content::Rows(batch) => Ok(batch.clone()),
+            Content::Text(lines, _) => crate::arrow_rows::batch_of_text(lines),
+            _ => crate::arrow_rows::batch_of(&self.list(py)?),
+        }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        match &*self.0 {
+            // As it came.
+            Content::Encoded(list) => Ok([&[ENCODED], list.as_slice()].concat()),
+            Content::Rows(batch) => {
+                let mut bytes = vec![ROWS];
+                let written = StreamWriter::try_new(&mut bytes, &batch.schema()).and_then(|mut writer| {
+                    writer.write(batch)?;
+                    writer.finish()
+                });
+                written.map(|()| bytes).map_err(|error| error.to_string())
+            }
+            _ => with_python(|py| {
+                let mut bytes = vec![ENCODED];
+                let list = self.list(py)?;
+                codec::encode_to(list.as_any(), &mut bytes)?;
+                Ok(bytes)
+            })
+            .map_err(|error: PyErr| error.to_string()),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        match bytes.split_first() {
+            Some((&ENCODED, list)) => Ok(Self(Arc::new(Content::Encoded(list.to_vec())))),
+            Some((&ROWS, stream)) => {
+                let read = StreamReader::try_new(stream, None).and_then(|mut reader| reader.next().transpose());
+                match read {
+                    Ok(Some(batch)) => Ok(Self::rows(batch)),
+                    Ok(None) => Err("a batch of rows is missing".into()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            _ => Err("a piece of an RDD is damaged".into()),
+        }
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Piece")
+    }
+}
+
+impl Serialize for Piece {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.to_bytes().map_err(S::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Piece {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Piece::from_bytes(&byte_buf(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Bytes, as `serialize_bytes` wrote them.
+pub fn byte_buf<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    struct Bytes;
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+    }
+    deserializer.deserialize_byte_buf(Bytes)
+}
+
+/// Gives the lists of a partition's pieces, each when it is asked for.
+#[pyclass(frozen)]
+struct Lists {
+    pieces: parking_lot::Mutex<std::vec::IntoIter<Piece>>,
+}
+
+#[pymethods]
+impl Lists {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let next = self.pieces.lock().next();
+        match next {
+            Some(piece) => piece.list(py),
+            None => Err(PyStopIteration::new_err(())),
+        }
+    }
+}
+
+/// An iterator over the objects of a partition.
+pub fn iterate<'py>(py: Python<'py>, pieces: Vec<Piece>) -> PyResult<Bound<'py, PyAny>> {
+    let lists = Py::new(py, Lists { pieces: parking_lot::Mutex::new(pieces.into_iter()) })?;
+    py.import("itertools")?.getattr("chain")?.call_method1("from_iterable", (lists,))
+}
+
+/// The objects of an iterable, as pieces; `out` says whether it wants more.
+pub fn gather<'py>(objects: &Bound<'py, PyAny>, mut out: impl FnMut(Piece) -> PyResult<bool>) -> PyResult<()> {
+    let py = objects.py();
+    let (islice, list) = (py.import("itertools")?.getattr("islice")?, py.get_type::<PyList>());
+    let objects = objects.try_iter()?;
+    loop {
+        let next = list.call1((islice.call1((&objects, PIECE_ROWS))?,))?.cast_into::<PyList>()?;
+        let length = next.len();
+        if length > 0 && !out(Piece::of(next.unbind()))? || length < PIECE_ROWS {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `NativeStreamingContext`: a `StreamingContext` in Python's hands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tidemill_dstream::input::RddQueue;
+use tidemill_dstream::rdd::Rdd;
+use tidemill_dstream::stream::DStream;
+use tidemill_dstream::streaming_context::{StreamingContext, StreamingContextState};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::listener::StreamingEvent;
+use tidemill_engine::time::Time;
+
+use crate::context::NativeContext;
+use crate::error::raise;
+use crate::interpreter::with_python;
+use crate::kafka;
+use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
+use crate::piece::Piece;
+use crate::rdd::NativeRdd;
+use crate::receiver::PythonReceiver;
+use crate::stream::NativeDStream;
+
+/// How long a wait lasts before signals are looked for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The streams of one program.
+#[pyclass(frozen)]
+pub struct NativeStreamingContext {
+    pub ssc: StreamingContext,
+}
+
+impl NativeStreamingContext {
+    /// A stream that the engine makes.
+    fn make(&self, py: Python<'_>, make: impl FnOnce() -> Result<DStream<Piece>> + Send) -> PyResult<NativeDStream> {
+        py.detach(make).map(NativeDStream::new).map_err(raise)
+    }
+
+    fn text(&self, lines: DStream<String>) -> DStream<Piece> {
+        lines.text().into_lines().then(text_to_pieces(self.ssc.spark_context(), true))
+    }
+}
+
+#[pymethods]
+impl NativeStreamingContext {
+    #[new]
+    fn new(py: Python<'_>, sc: Py<NativeContext>, batch_ms: u64) -> PyResult<Self> {
+        let ssc = py.detach(|| StreamingContext::new(&sc.get().sc, Duration::from_millis(batch_ms))).map_err(raise)?;
+        Ok(Self { ssc })
+    }
+
+    /// What `create` makes, with a checkpoint folder: a restart goes on where the last run ended.
+    #[staticmethod]
+    fn get_or_create(py: Python<'_>, path: String, create: Py<PyAny>) -> PyResult<Py<Self>> {
+        let mut made = None;
+        let outcome = py.detach(|| {
+            StreamingContext::get_or_create(path, || {
+                let context: PyResult<Py<Self>> = with_python(|py| Ok(create.bind(py).call0()?.cast_into::<Self>()?.unbind()));
+                match context {
+                    Ok(context) => {
+                        let ssc = context.get().ssc.clone();
+                        made = Some(Ok(context));
+                        Ok(ssc)
+                    }
+                    Err(raised) => {
+                        made = Some(Err(raised));
+                        Err(Error::usage("the function that makes the context failed"))
+                    }
+                }
+            })
+        });
+        match (outcome, made) {
+            (_, Some(Err(raised))) => Err(raised),
+            (Err(error), _) => Err(raise(error)),
+            (Ok(_), Some(Ok(context))) => Ok(context),
+            (Ok(_), None) => Err(raise(Error::internal("no context was made"))),
+        }
+    }
+
+    fn batch_ms(&self) -> u64 {
+        self.ssc.batch_duration().as_millis() as u64
+    }
+
+    #[pyo3(signature = (path))]
+    fn checkpoint(&self, py: Python<'_>, path: Option<String>) -> PyResult<()> {
+        // None is said where there was no checkpoint, too.
+        let Some(path) = path else { return Ok(()) };
+        py.detach(|| self.ssc.checkpoint(path)).map_err(raise)
+    }
+
+    fn remember(&self, py: Python<'_>, ms: u64) -> PyResult<()> {
+        py.detach(|| self.ssc.remember(Duration::from_millis(ms))).map_err(raise)
+    }
+
+    fn socket_text_stream(&self, py: Python<'_>, host: &str, port: u16, level: &str) -> PyResult<NativeDStream> {
+        // Received rows are kept in memory until their batch is over; the level is checked as Spark does.
+        crate::rdd::storage_level(level)?;
+        self.make(py, || Ok(self.text(self.ssc.socket_text_stream(host, port)?)))
+    }
+
+    fn text_file_stream(&self, py: Python<'_>, folder: &str) -> PyResult<NativeDStream> {
+        self.make(py, || Ok(self.text(self.ssc.text_file_stream(folder)?)))
+    }
+
+    fn binary_records_stream(&self, py: Python<'_>, folder: &str, length: usize) -> PyResult<NativeDStream> {
+        self.make(py, || {
+            let records = self.ssc.binary_records_stream(folder, length)?;
+            Ok(records.then(rows_to_pieces(self.ssc.spark_context(), |py, record: Vec<u8>| {
+                Ok(PyBytes::new(py, &record).into_any())
+            })))
+        })
+    }
+
+    #[pyo3(signature = (rdds, one_at_a_time, default=None))]
+    fn queue_stream(
+        &self,
+        py: Python<'_>,
+        rdds: Vec<Py<NativeRdd>>,
+        one_at_a_time: bool,
+        default: Option<Py<NativeRdd>>,
+    ) -> PyResult<NativeDStream> {
+        let rdds: Vec<Rdd<Piece>> = rdds.iter().map(|rdd| rdd.get().rdd.clone()).collect();
+        let default = default.map(|rdd| rdd.get().rdd.clone());
+        self.make(py, || self.ssc.queue_stream_or(&RddQueue::new(rdds), one_at_a_time, default.as_ref()))
+    }
+
+    #[pyo3(signature = (topics, params, from_offsets=None))]
+    fn kafka_direct_stream(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        params: BTreeMap<String, String>,
+        from_offsets: Option<BTreeMap<(String, i32), i64>>,
+    ) -> PyResult<NativeDStream> {
+        let options = kafka::options(topics, params, from_offsets)?;
+        let records = py.detach(|| kafka::stream(&self.ssc, options)).map_err(raise)?;
+        let stream = py.detach(|| records.then(kafka::records_to_pieces(self.ssc.spark_context())));
+        Ok(NativeDStream::of_kafka(stream, records))
+    }
+
+    fn receiver_stream(&self, py: Python<'_>, receiver: Py<PyAny>, name: String) -> PyResult<NativeDStream> {
+        self.make(py, || self.ssc.receiver_stream(PythonReceiver { receiver, name }))
+    }
+
+    fn union(&self, py: Python<'_>, streams: Vec<Py<NativeDStream>>) -> PyResult<NativeDStream> {
+        let streams: Vec<DStream<Piece>> = streams.iter().map(|stream| stream.get().stream.clone()).collect();
+        self.make(py, || self.ssc.union(&streams))
+    }
+
+    #[pyo3(signature = (streams, f, name="transform", call_site="the program"))]
+    fn transform(
+        &self,
+        py: Python<'_>,
+        streams: Vec<Py<NativeDStream>>,
+        f: Py<PyAny>,
+        name: &str,
+        call_site: &str,
+    ) -> PyResult<NativeDStream> {
+        let function = UserFunction::new(f, name, call_site);
+        let sources: Vec<_> = streams.iter().map(|stream| stream.get().source()).collect();
+        let streams: Vec<DStream<Piece>> = streams.iter().map(|stream| stream.get().stream.clone()).collect();
+        let sc = self.ssc.spark_context().clone();
+        let make = move |rdds: Vec<Rdd<Piece>>, time: Time| {
+            let made = function.run(|py, f| {
+                let of = |(rdd, source): (Rdd<Piece>, &Option<crate::stream::Source>)| {
+                    Py::new(py, crate::stream::batch_of(rdd, source.as_ref(), time))
+                };
+                let rdds = rdds.into_iter().zip(&sources).map(of).collect::<PyResult<Vec<_>>>()?;
+                let rdd = f.call1((time.as_millis(), rdds))?;
+                Ok(rdd.cast_into::<NativeRdd>()?.get().rdd.clone())
+            });
+            made.unwrap_or_else(|error| Rdd::from_dataset(&sc, tidemill_dstream::dataset::failed(&sc, error)))
+        };
+        self.make(py, || at(call_site, || self.ssc.transform(&streams, make)))
+    }
+
+    fn add_listener(&self, py: Python<'_>, f: Py<PyAny>) {
+        let listener = move |event: &StreamingEvent| {
+            with_python(|py| {
+                let told = crate::listener::told(py, event).and_then(|told| f.bind(py).call1(told));
+                if let Err(error) = told {
+                    error.print(py);
+                }
+            });
+        };
+        py.detach(|| self.ssc.add_streaming_listener(Arc::new(listener)));
+    }
+
+    #[pyo3(signature = (call_site="the program"))]
+    fn start(&self, py: Python<'_>, call_site: &str) -> PyResult<()> {
+        py.detach(|| at(call_site, || self.ssc.start())).map_err(raise)
+    }
+
+    #[pyo3(signature = (timeout_ms=None))]
+    fn await_termination(&self, py: Python<'_>, timeout_ms: Option<u64>) -> PyResult<bool> {
+        let deadline = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        loop {
+            let left = deadline.map_or(PATIENCE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let stopped = py.detach(|| self.ssc.await_termination_or_timeout(left.min(PATIENCE))).map_err(raise)?;
+            if stopped || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(stopped);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {
+        py.detach(|| self.ssc.stop_with(stop_sc, graceful)).map_err(raise)
+    }
+
+    fn state(&self) -> &'static str {
+        match self.ssc.state() {
+            StreamingContextState::Initialized => "INITIALIZED",
+            StreamingContextState::Active => "ACTIVE",
+            StreamingContextState::Stopped => "STOPPED",
+        }
+    }
+}
