@@ -1,7 +1,7 @@
 //! `SparkContext`: the driver's hold on runner, functions and memory; makes the first RDDs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 use tidemill_engine::cache::MemoryBudget;
@@ -23,6 +23,8 @@ struct Inner {
     budget: Arc<MemoryBudget>,
     stopped: AtomicBool,
     shadow: bool,
+    /// How many graphs of streams were begun.
+    graphs: AtomicU32,
 }
 
 impl SparkContext {
@@ -63,7 +65,8 @@ impl SparkContext {
             return Err(Error::usage("spark.default.parallelism=0 is not a number of partitions"));
         }
         let (functions, stopped) = (Arc::default(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { conf, functions, runner: RwLock::new(runner), budget, stopped, shadow })))
+        let (runner, graphs) = (RwLock::new(runner), AtomicU32::new(0));
+        Ok(Self(Arc::new(Inner { conf, functions, runner, budget, stopped, shadow, graphs })))
     }
 
     /// The settings.
@@ -105,6 +108,11 @@ impl SparkContext {
     /// The registry of all closures of this context's program.
     pub fn functions(&self) -> &Arc<FunctionRegistry> {
         &self.0.functions
+    }
+
+    /// The number of a new graph of streams: programs that build the same graphs in the same order give them the same numbers.
+    pub(crate) fn next_graph(&self) -> u32 {
+        self.0.graphs.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What runs the jobs.

@@ -72,6 +72,8 @@ const LEARNED: usize = 256;
 /// The graph.
 pub struct DStreamGraph {
     sc: SparkContext,
+    /// Which graph of its context it is.
+    number: u32,
     next_node: AtomicU32,
     nodes: Mutex<BTreeMap<u32, Arc<StreamNode>>>,
     inputs: Mutex<Vec<InputStream>>,
@@ -82,6 +84,8 @@ pub struct DStreamGraph {
     claimed: Mutex<BTreeSet<String>>,
     /// The nodes that bring states forward, parents first: of the outputs, once the graph is complete.
     stateful: Mutex<Vec<Arc<StreamNode>>>,
+    /// Functions of the program's that may run jobs on states while a batch is planned.
+    plans_in_turn: AtomicBool,
     fault: Mutex<Option<Error>>,
     unpersist: bool,
 }
@@ -92,6 +96,7 @@ impl DStreamGraph {
         let unpersist = sc.conf().get_parsed("spark.streaming.unpersist", true)?;
         let graph = Arc::new(Self {
             sc: sc.clone(),
+            number: sc.next_graph(),
             next_node: AtomicU32::new(1),
             nodes: Mutex::default(),
             inputs: Mutex::default(),
@@ -101,6 +106,7 @@ impl DStreamGraph {
             learned: Mutex::default(),
             claimed: Mutex::default(),
             stateful: Mutex::default(),
+            plans_in_turn: AtomicBool::new(false),
             fault: Mutex::default(),
             unpersist,
         });
@@ -122,9 +128,9 @@ impl DStreamGraph {
         node
     }
 
-    /// The number that the next node will have.
-    pub fn next_node(&self) -> u32 {
-        self.next_node.load(Ordering::Relaxed)
+    /// The name of the next node's view of a state: no other graph of the same context has it.
+    pub fn next_view(&self) -> String {
+        format!("node {} of graph {}", self.next_node.load(Ordering::Relaxed), self.number)
     }
 
     /// Whether a node is one of this graph's.
@@ -276,6 +282,8 @@ impl DStreamGraph {
         self.outputs.lock().iter().for_each(|output| output.node.remember(remember));
         self.inputs.lock().iter().for_each(|input| input.node.remember(remember));
         *self.stateful.lock() = self.in_use().into_values().filter(|node| node.state().is_some()).collect();
+        let in_turn = self.in_use().values().any(|node| node.runs_program() && node.is_after_state());
+        self.plans_in_turn.store(in_turn, Ordering::Relaxed);
         self.sc.functions().seal();
     }
 
@@ -290,6 +298,12 @@ impl DStreamGraph {
     }
 
     fn planned(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
+        // Planned again, the batch must find all its steps again.
+        let discard = |_: &Error| self.in_use().values().for_each(|node| node.discard(batch.time));
+        self.planned_once(batch, node).inspect_err(discard)
+    }
+
+    fn planned_once(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
         let planning = self.planning(batch);
         // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
         for input in self.inputs.lock().iter() {
@@ -380,6 +394,10 @@ impl BatchPlanner for DStreamGraph {
 
     fn has_state(&self) -> bool {
         !self.stateful.lock().is_empty()
+    }
+
+    fn plans_in_turn(&self) -> bool {
+        self.plans_in_turn.load(Ordering::Relaxed)
     }
 
     fn completed(&self, batch: &Batch) {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, ReentrantMutex};
-use tidemill_engine::batch::{Batch, StreamId};
+use tidemill_engine::batch::{Batch, BatchStamp, StreamId};
 use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::planner::StateStep;
@@ -32,6 +32,11 @@ pub trait Compute: Send + Sync {
     fn state(&self) -> Option<&Arc<StateCore>> {
         None
     }
+
+    /// Whether it runs a function of the program's on RDDs, which may run jobs.
+    fn runs_program(&self) -> bool {
+        false
+    }
 }
 
 /// The planning of one batch.
@@ -55,6 +60,15 @@ pub struct Planning<'a> {
 }
 
 impl Planning<'_> {
+    /// Brings states forward now that a function of the program's may ask for: all that the batch has so far.
+    pub fn run_steps(&self) -> Result<()> {
+        if self.past || self.stand_in.is_some() || self.sc.is_shadow() {
+            return Ok(());
+        }
+        let stamp = BatchStamp { id: self.batch.id, time: self.batch.time };
+        self.state.lock().iter().try_for_each(|step| step.run_for(stamp))
+    }
+
     /// The part of an input stream that the batch of `time` covers, if that is the batch being planned.
     pub fn range(&self, stream: StreamId, time: Time) -> Option<&OffsetRange> {
         if time == self.batch.time { self.batch.ranges.get(&stream) } else { None }
@@ -139,6 +153,16 @@ impl StreamNode {
     /// The state that it brings forward, if it does.
     pub fn state(&self) -> Option<&Arc<StateCore>> {
         self.compute.state()
+    }
+
+    /// Whether it runs a function of the program's on RDDs, which may run jobs.
+    pub fn runs_program(&self) -> bool {
+        self.compute.runs_program()
+    }
+
+    /// Whether it is computed of a stream with state.
+    pub fn is_after_state(&self) -> bool {
+        self.parents.iter().any(|parent| parent.state().is_some() || parent.is_after_state())
     }
 
     /// Computes it again without keeping it: to learn the functions that planning registers.
@@ -229,6 +253,11 @@ impl StreamNode {
     /// Sets where the partitions of its data sets are kept.
     pub fn set_storage(&self, level: StorageLevel) {
         self.settings.lock().storage = level;
+    }
+
+    /// Forgets the data set of the batch of `time`, whose planning failed.
+    pub fn discard(&self, time: Time) {
+        self.generated.lock().borrow_mut().remove(&time);
     }
 
     /// Forgets the data sets that nobody will ask for after the batch of `time`.

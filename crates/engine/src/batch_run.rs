@@ -10,6 +10,7 @@ use crate::clock::{Clock, Waker};
 use crate::error::Error;
 use crate::listener::{BatchInfo, ListenerBus, OutputOperationInfo, StreamingEvent};
 use crate::planner::JobSet;
+use crate::time::Time;
 
 /// A submitted batch.
 pub struct BatchRun {
@@ -29,9 +30,23 @@ struct State {
     jobs_started: BTreeMap<usize, Duration>,
 }
 
+/// A moment, for people and for measuring.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    time: Time,
+    monotonic: Duration,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self { time: clock.now(), monotonic: clock.monotonic() }
+    }
+}
+
 impl BatchRun {
-    /// A batch with these jobs, submitted now.
-    pub fn new(batch: Batch, jobs: &JobSet, clock: &dyn Clock) -> Self {
+    /// A batch with these jobs.
+    pub fn new(batch: Batch, jobs: &JobSet, submitted: Moment) -> Self {
         let operation = |job: &crate::planner::Job| OutputOperationInfo {
             batch_time: batch.time,
             id: job.output_op,
@@ -46,14 +61,14 @@ impl BatchRun {
             id: batch.id,
             batch_time: batch.time,
             inputs: jobs.inputs.clone(),
-            submission_time: clock.now(),
+            submission_time: submitted.time,
             processing_start_time: None,
             processing_end_time: None,
             scheduling_delay: None,
             processing_delay: None,
             output_operations: jobs.jobs.iter().map(|job| (job.output_op, operation(job))).collect(),
         };
-        let (left, submitted) = (jobs.jobs.len(), clock.monotonic());
+        let (left, submitted) = (jobs.jobs.len(), submitted.monotonic);
         let state = State { info, left, failed: false, submitted, started: None, jobs_started: BTreeMap::new() };
         let ready = Waker::default();
         if jobs.state.is_empty() {

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
-use crate::batch_run::BatchRun;
+use crate::batch_run::{BatchRun, Moment};
 use crate::clock::Waker;
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -148,6 +148,10 @@ impl MicroBatchExecution {
         shared.notify();
         // Called while a batch is planned, nothing can be waited for: all jobs come after that.
         if !generating {
+            if self.own.contains(&this) {
+                // The batch before ends after this.
+                shared.turns.give_up_waiting();
+            }
             let _ = threads.generator.join();
             if self.own.contains(&this) {
                 shared.run_jobs(&self.queue);
@@ -252,7 +256,18 @@ impl Shared {
     fn plan_and_submit(self: &Arc<Self>, batch: Batch, queue: &Sender<QueuedJob>) {
         let time = batch.time;
         self.ledger.begun(batch.id);
-        let jobs = match catch_panic("planning", || self.setup.planner.plan(&batch)) {
+        let planner = &self.setup.planner;
+        let due = Moment::now(self.setup.clock.as_ref());
+        let plan = || {
+            let in_turn = planner.plans_in_turn();
+            if in_turn {
+                self.turns.prepare(&batch)?;
+            }
+            // What waited for its turn has waited since it was due.
+            let submitted = if in_turn { due } else { Moment::now(self.setup.clock.as_ref()) };
+            planner.plan(&batch).map(|jobs| (jobs, submitted))
+        };
+        let (jobs, submitted) = match catch_panic("planning", plan) {
             Ok(jobs) => jobs,
             Err(error) => {
                 self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));
@@ -264,7 +279,7 @@ impl Shared {
             }
         };
         failpoint::hit("batch-planned");
-        let run = Arc::new(BatchRun::new(batch, &jobs, self.setup.clock.as_ref()));
+        let run = Arc::new(BatchRun::new(batch, &jobs, submitted));
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
         self.setup.bus.post(StreamingEvent::BatchSubmitted(run.info()));

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::batch::{Batch, StreamId};
-use crate::error::Result;
+use crate::batch::{Batch, BatchStamp, StreamId};
+use crate::error::{Error, Result};
+use crate::function::on_driver;
 use crate::source::InputInfo;
 
 /// One output operation of one batch.
@@ -29,6 +30,14 @@ pub struct StateStep {
     pub run: Arc<dyn Fn() -> Result<()> + Send + Sync>,
 }
 
+impl StateStep {
+    /// Runs it for a batch; an error says which step it was.
+    pub fn run_for(&self, batch: BatchStamp) -> Result<()> {
+        let context = |error: Error| error.context(format!("{} at {}", self.name, self.description));
+        batch.during(|| on_driver(|| (self.run)())).map_err(context)
+    }
+}
+
 /// All output operations of one batch.
 #[derive(Default)]
 pub struct JobSet {
@@ -50,6 +59,11 @@ pub trait BatchPlanner: Send + Sync {
 
     /// Whether batches change states.
     fn has_state(&self) -> bool {
+        false
+    }
+
+    /// Whether a batch must not be planned before all earlier ones are over, for planning it may run its state steps.
+    fn plans_in_turn(&self) -> bool {
         false
     }
 

@@ -12,7 +12,6 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp};
 use crate::error::{Error, Result};
-use crate::function::on_driver;
 use crate::planner::{BatchPlanner, StateStep};
 use crate::state::StateStore;
 
@@ -75,8 +74,25 @@ impl StateTurns {
     /// Brings all states to the version after `batch`, when it is its turn.
     pub fn run(&self, batch: &Batch, steps: Vec<StateStep>) -> Result<()> {
         self.wait_for_turn(batch.id);
+        self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps: Some(steps) });
+        self.settle(batch)
+    }
+
+    /// Waits until it is the turn of a batch that is still to be planned, and brings all states to the version before it.
+    pub fn prepare(&self, batch: &Batch) -> Result<()> {
+        self.wait_for_turn(batch.id);
+        self.settle(batch)
+    }
+
+    /// Nobody waits for a turn any more: who would have to end the batch before waits for them.
+    pub fn give_up_waiting(&self) {
+        *self.open.lock() = BTreeSet::new();
+        self.over.notify_all();
+    }
+
+    /// Runs what is owed up to a batch.
+    fn settle(&self, batch: &Batch) -> Result<()> {
         let mut owed = self.owed.lock();
-        owed.insert(batch.id, Owed { batch: batch.clone(), steps: Some(steps) });
         // A later batch may be owed already: batches are planned ahead of their turn.
         while let Some(mut first) = owed.first_entry().filter(|first| *first.key() <= batch.id) {
             let time = first.get().batch.time;
@@ -112,9 +128,6 @@ impl Owed {
         // A step that was done before does nothing.
         let steps = self.steps.insert(steps);
         let stamp = BatchStamp { id: self.batch.id, time: self.batch.time };
-        steps.iter().try_for_each(|step| {
-            let context = |error: Error| error.context(format!("{} at {}", step.name, step.description));
-            stamp.during(|| on_driver(|| (step.run)())).map_err(context)
-        })
+        steps.iter().try_for_each(|step| step.run_for(stamp))
     }
 }

@@ -10,6 +10,7 @@ pub mod logic;
 pub mod update;
 pub mod window;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
@@ -98,10 +99,15 @@ impl StateCore {
 
     /// The step that runs `lineage`, whose tasks bring the state to its next version.
     pub fn step(&self, sc: &SparkContext, lineage: Arc<Lineage>) -> StateStep {
-        let sc = sc.clone();
+        let (sc, done) = (sc.clone(), AtomicBool::new(false));
         let run = move || {
+            if done.load(Ordering::Acquire) {
+                return Ok(());
+            }
             let partitions: Vec<usize> = (0..lineage.partitions()).collect();
-            sc.runner()?.run(lower(&lineage, StageOutput::Rows)?, &partitions).map(drop)
+            sc.runner()?.run(lower(&lineage, StageOutput::Rows)?, &partitions)?;
+            done.store(true, Ordering::Release);
+            Ok(())
         };
         StateStep { name: self.kind.to_string(), description: self.call_site.to_string(), run: Arc::new(run) }
     }
@@ -153,16 +159,16 @@ pub struct View {
 }
 
 impl View {
-    /// A view that emits what `read` makes of (the state, a partition of the view, a number that says which batch). `node` is the number of the
-    /// graph's node that it belongs to, and makes it its own.
+    /// A view that emits what `read` makes of (the state, a partition of the view, a number that says which batch). `name` is that of
+    /// the graph's node that it belongs to, and makes it its own.
     pub fn new(
         sc: &SparkContext,
-        node: u32,
+        name: &str,
         cell: &Arc<StateCell>,
         element: &'static dyn Element,
         read: impl Fn(&StateCell, usize, u64, &mut Emit<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let types = format!("node {node} {}", element.type_name());
+        let types = format!("{name} {}", element.type_name());
         let view = Self { cell: Arc::clone(cell), types, element, read: Arc::new(read) };
         // Where plans arrive the function must be known before the first of them does.
         view.function(sc.functions(), 0);

@@ -336,7 +336,7 @@ impl<K: Key, V: Data> Views<K, V> {
         let read = move |cell: &StateCell, partition: usize, number: u64, out: &mut Emit<'_>| {
             read(cell, partition, time_of(number), out)
         };
-        let view = View::new(self.parent.sc(), graph.next_node(), &self.core.cell, Rows::<U>::ELEMENT, read);
+        let view = View::new(self.parent.sc(), &graph.next_view(), &self.core.cell, Rows::<U>::ELEMENT, read);
         let which = move |time, _: &crate::node::Planning<'_>| {
             let placement = placement();
             (number_of(time), placement.partitions, Some(placement))

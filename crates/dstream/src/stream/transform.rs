@@ -24,12 +24,19 @@ impl Compute for TransformNode {
     fn compute(&self, node: &StreamNode, time: Time, planning: &Planning<'_>) -> Result<Option<Dataset>> {
         match node.inputs(time, planning)? {
             Ok(inputs) => {
+                if node.is_after_state() {
+                    planning.run_steps()?;
+                }
                 let whose = format!("the function of transform at {}", self.call_site);
                 while_planning(node.id, time, || catch_panic(&whose, || (self.body)(&inputs, time))).map(Some)
             }
             Err(Missing) if planning.past || time != planning.batch.time => Ok(None),
             Err(Missing) => Err(Error::usage(format!("Couldn't generate RDD from parent at time {time}"))),
         }
+    }
+
+    fn runs_program(&self) -> bool {
+        true
     }
 }
 

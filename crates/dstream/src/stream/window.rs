@@ -143,7 +143,7 @@ impl<T: Data> DStream<T> {
             let end = end - own * later;
             read(partition, end - own, end, out)
         };
-        let view = View::new(sc, graph.next_node(), &core.cell, element, read);
+        let view = View::new(sc, &graph.next_view(), &core.cell, element, read);
         let state = Arc::clone(&core);
         let which = move |time: Time, planning: &Planning<'_>| {
             if let Some(placed) = is_placed() {
@@ -256,7 +256,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
             let time = time_of(number);
             cell.read(partition, time, false, |totals: &WindowTotals<K, V>| totals.emit(time, out))
         };
-        let view = View::new(sc, graph.next_node(), &core.cell, Rows::<(K, V)>::ELEMENT, read);
+        let view = View::new(sc, &graph.next_view(), &core.cell, Rows::<(K, V)>::ELEMENT, read);
         let which = move |time, _: &Planning<'_>| {
             let placement = placed();
             (number_of(time), placement.partitions, Some(placement))

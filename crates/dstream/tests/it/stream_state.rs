@@ -1,6 +1,7 @@
 //! Streams with state. Every script runs straight, and with a restart after every batch: the same rows must come out.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidemill_dstream::op::partition::{PartitionBy, Partitioning};
@@ -501,7 +502,7 @@ fn what_must_be_checkpointed_says_so() {
 #[test]
 fn a_failed_step_is_done_again_with_the_next_batch() -> Result<()> {
     // The function panics the first two times that it sees a 2: no value is lost, and none counted twice.
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     static SEEN: AtomicU32 = AtomicU32::new(0);
     let folder = tempfile::tempdir().unwrap();
     let sums = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
@@ -540,4 +541,97 @@ fn jobs_wait_for_the_state_of_their_batch_whichever_thread_they_are_on() -> Resu
         .conf("spark.streaming.concurrentJobs", 3)
         .batches(batches)
         .run()
+}
+
+/// The idiom of all "top words" programs: what `transform` runs on a state sees the state after the batch.
+#[test]
+fn jobs_within_transform_see_the_state_of_their_batch() -> Result<()> {
+    let top = |words: Words| {
+        let sums = words.update_state_by_key(sum);
+        let largest = |rdd: tidemill_dstream::rdd::Rdd<(String, i64)>| {
+            let most = rdd.collect().unwrap().into_iter().map(|(_, n)| n).max().unwrap_or(0);
+            rdd.filter(move |(_, n)| *n == most)
+        };
+        sums.transform(largest).transform(|rdd| if rdd.is_empty().unwrap() { rdd } else { rdd.map_values(|n| n * 10) })
+    };
+    script(|| {
+        StreamTest::new(move |_, words: Words| Ok(top(words))).stay().batches([
+            (pairs("a b a", 1), counts("a=20")),
+            (pairs("b b", 1), counts("b=30")),
+            (pairs("a", 1), counts("a=30 b=30")),
+            (vec![], counts("a=30 b=30")),
+        ])
+    })
+}
+
+/// A step that fails while a batch is planned is owed to the next one, like any other.
+#[test]
+fn a_step_that_fails_within_transform_is_owed() -> Result<()> {
+    let (folder, counted) = (tempfile::tempdir().unwrap(), std::sync::Arc::new(parking_lot::Mutex::new(Vec::new())));
+    let (input, rows) = (parking_lot::Mutex::new(None), std::sync::Arc::clone(&counted));
+    let failures = std::sync::Arc::new(AtomicUsize::new(0));
+    let context = TestContext::start(test_conf().set(FOLDER, folder.path().display()), s(1), false, |ssc| {
+        let (memory, numbers) = ssc.memory_stream::<i64>()?;
+        *input.lock() = Some(memory);
+        let failures = std::sync::Arc::clone(&failures);
+        let sum = move |values: Vec<i64>, state: Option<i64>| {
+            assert!(!values.contains(&2) || failures.fetch_add(1, Ordering::SeqCst) >= 1, "not yet");
+            sum(values, state)
+        };
+        let rows = std::sync::Arc::clone(&rows);
+        let sums = numbers.map(|n| (n % 2, n)).update_state_by_key(sum);
+        sums.transform(|rdd| rdd.context().parallelize([rdd.count().unwrap()])).foreach_rdd(move |rdd| {
+            rows.lock().push(rdd.collect()?);
+            Ok(())
+        })
+    })?;
+    let input = input.into_inner().unwrap();
+    for n in 1..=3 {
+        input.add([n]);
+        context.run_batch();
+    }
+    says(&context.stop().unwrap_err(), &["not yet"]);
+    assert_eq!(*counted.lock(), [vec![1], vec![2]]);
+    Ok(())
+}
+
+/// The planning of the next batch waits for this one, and the stop waits for that: neither waits for ever.
+#[test]
+fn a_job_may_stop_a_stream_whose_next_batch_waits_to_be_planned() -> Result<()> {
+    for graceful in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let context = TestContext::start(test_conf().set(FOLDER, folder.path().display()), s(1), false, |ssc| {
+            let (memory, numbers) = ssc.memory_stream::<i64>()?;
+            memory.add([1]);
+            let sums = numbers.map(|n| (n, n)).update_state_by_key(sum).transform(|rdd| rdd);
+            let own = ssc.clone();
+            sums.foreach_rdd(move |_| own.stop_with(false, graceful))
+        })?;
+        // Two batches are due: the second one is planned when the first one stops the stream.
+        context.clock().advance_to(t(2));
+        context.ssc.await_termination()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn streams_one_after_the_other_on_one_spark_context_have_states_of_their_own() -> Result<()> {
+    let sc = tidemill_dstream::context::SparkContext::from_conf(test_conf())?;
+    for round in 1..=3 {
+        let folder = tempfile::tempdir().unwrap();
+        let ssc = tidemill_dstream::streaming_context::StreamingContext::new(&sc, Duration::from_millis(10))?;
+        ssc.checkpoint(folder.path())?;
+        let (memory, numbers) = ssc.memory_stream::<i64>()?;
+        memory.add([round]);
+        let (sender, seen) = std::sync::mpsc::channel();
+        let sender = parking_lot::Mutex::new(sender);
+        numbers.map(|n| (n, n)).update_state_by_key(sum).foreach_rdd(move |rdd| {
+            let _ = sender.lock().send(rdd.collect()?);
+            Ok(())
+        })?;
+        ssc.start()?;
+        assert_eq!(seen.recv().unwrap(), [(round, round)]);
+        ssc.stop_with(false, false)?;
+    }
+    Ok(())
 }
