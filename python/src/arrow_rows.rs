@@ -45,6 +45,7 @@ pub fn batch_of(list: &Bound<'_, PyList>) -> PyResult<RecordBatch> {
 /// What a function of batches makes of one.
 pub fn map_batch(py: Python<'_>, function: &Py<PyAny>, batch: &RecordBatch) -> PyResult<RecordBatch> {
     let result = function.bind(py).call1((batch.to_pyarrow(py)?,))?;
-    RecordBatch::from_pyarrow_bound(&result)
-        .map_err(|error| PyTypeError::new_err(format!("mapArrow needs a pyarrow.RecordBatch from its function: {error}")))
+    RecordBatch::from_pyarrow_bound(&result).map_err(|error| {
+        PyTypeError::new_err(format!("mapArrow needs a pyarrow.RecordBatch from its function: {error}"))
+    })
 }

@@ -1,7 +1,7 @@
 //! The form of Python objects between stages and in states.
 //!
 //! One byte says what follows: none, true, false, an integer (zigzag varint), a float (8 bytes, little-endian), text or bytes (length, bytes),
-//! a tuple, list or dict (length, elements); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
+//! a tuple, list or dict (length, elements), a list that has one object over and over (length, element); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
 //! are pickled. Objects of these types have one form only, so that forms can be compared where objects are keys; but 1, 1.0 and True, which
 //! Python finds equal, have three.
 
@@ -20,6 +20,7 @@ const TUPLE: u8 = 7;
 const LIST: u8 = 8;
 const DICT: u8 = 9;
 const PICKLE: u8 = 10;
+const REPEATED: u8 = 11;
 
 /// Nests deeper than this are pickled: they may hold themselves.
 const MAX_DEPTH: usize = 64;
@@ -88,6 +89,11 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
     } else if let Ok(truth) = obj.cast_exact::<PyBool>() {
         out.push(if truth.is_true() { TRUE } else { FALSE });
     } else if let Ok(list) = obj.cast_exact::<PyList>() {
+        if let Some(item) = repeated(list) {
+            out.push(REPEATED);
+            put_varint(list.len() as u64, out);
+            return put(&item, out, depth + 1);
+        }
         out.push(LIST);
         put_varint(list.len() as u64, out);
         for item in list.iter() {
@@ -109,6 +115,13 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         pickle(obj, out)?;
     }
     Ok(true)
+}
+
+/// The object that a list has over and over, if it is a number or a text.
+fn repeated<'py>(list: &Bound<'py, PyList>) -> Option<Bound<'py, PyAny>> {
+    let first = list.get_item(0).ok().filter(|_| list.len() > 1)?;
+    let plain = first.is_exact_instance_of::<PyInt>() || first.is_exact_instance_of::<PyString>();
+    (plain && list.iter().all(|item| item.is(&first))).then_some(first)
 }
 
 fn pickle(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
@@ -199,6 +212,10 @@ impl<'py, 'a> Reader<'py, 'a> {
             }
             BYTES => PyBytes::new(py, self.bytes()?).into_any(),
             TUPLE => PyTuple::new(py, self.objects(depth)?)?.into_any(),
+            REPEATED => {
+                let (length, item) = (self.varint()?, self.object(depth + 1)?);
+                PyList::new(py, [item])?.as_any().mul(length.into_pyobject(py)?)?
+            }
             LIST => PyList::new(py, self.objects(depth)?)?.into_any(),
             DICT => {
                 let dict = PyDict::new(py);

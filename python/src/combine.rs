@@ -1,9 +1,12 @@
 //! Values of a key, combined in one pass over the pairs of a partition.
+//!
+//! These loops run once for every pair of a program, so they call the interpreter's C functions themselves: a reference is taken where one is
+//! kept, and nothing else is made.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PyTuple};
 
 use crate::function::{Merge, merge_of};
 
@@ -28,6 +31,31 @@ fn items(dict: Bound<'_, PyDict>) -> PyResult<Bound<'_, PyAny>> {
     Ok(dict.call_method0("items")?.try_iter()?.into_any())
 }
 
+/// What the values of a key have come to.
+enum Slot<'py> {
+    /// A sum of plain integers.
+    Sum(i64),
+    Object(Bound<'py, PyAny>),
+}
+
+impl<'py> Slot<'py> {
+    fn object(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Slot::Sum(sum) => Ok(sum.into_pyobject(py)?.into_any()),
+            Slot::Object(object) => Ok(object),
+        }
+    }
+}
+
+/// The number that a plain integer of 64 bits is.
+fn number(value: &Bound<'_, PyAny>) -> Option<i64> {
+    let int = value.cast_exact::<PyInt>().ok()?;
+    let mut overflow = 0;
+    // SAFETY: it is an integer, so nothing can be raised.
+    let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &mut overflow) };
+    (overflow == 0).then_some(number)
+}
+
 /// [`combine_values`], as a dict.
 pub fn combine<'py>(
     pairs: &Bound<'py, PyAny>,
@@ -35,26 +63,47 @@ pub fn combine<'py>(
     merge: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let py = pairs.py();
-    let known = merge_of(merge)?;
-    let combined = PyDict::new(py);
+    let adds = merge_of(merge)? == Merge::Add;
+    // The dict says where a key's slot is: so it is changed once for each key, and not for each pair.
+    let (places, mut slots) = (PyDict::new(py), Vec::<Slot<'py>>::new());
     each_pair(pairs, |key, value| {
-        let merged = match get(&combined, &key)? {
-            None => match create {
-                None => value,
+        let Some(place) = get(&places, key)? else {
+            let first = match create {
+                None => value.clone(),
                 Some(create) => create.call1((value,))?,
-            },
-            Some(so_far) if known == Merge::Add => add(&so_far, &value)?,
-            Some(so_far) => merge.call1((so_far, value))?,
+            };
+            places.set_item(key, slots.len())?;
+            slots.push(match number(&first).filter(|_| adds) {
+                Some(sum) => Slot::Sum(sum),
+                None => Slot::Object(first),
+            });
+            return Ok(());
         };
-        combined.set_item(key, merged)
+        let place = number(&place).unwrap_or_default() as usize;
+        let slot = &mut slots[place];
+        if let Slot::Sum(sum) = slot
+            && let Some(next) = number(value).and_then(|value| sum.checked_add(value))
+        {
+            *sum = next;
+            return Ok(());
+        }
+        let so_far = std::mem::replace(slot, Slot::Sum(0)).object(py)?;
+        let merged = if adds { add(&so_far, value)? } else { merge.call1((so_far, value))? };
+        // The function may have run pairs of its own, but not on these slots.
+        slots[place] = Slot::Object(merged);
+        Ok(())
     })?;
+    let combined = PyDict::new(py);
+    for (key, slot) in places.keys().iter().zip(slots) {
+        combined.set_item(key, slot.object(py)?)?;
+    }
     Ok(combined)
 }
 
 /// [`group_values`], as a dict.
 pub fn group<'py>(pairs: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let groups = PyDict::new(pairs.py());
-    each_pair(pairs, |key, value| match get(&groups, &key)? {
+    each_pair(pairs, |key, value| match get(&groups, key)? {
         // SAFETY: only lists are put in, below.
         Some(list) => unsafe { list.cast_unchecked::<PyList>() }.append(value),
         None => groups.set_item(key, PyList::new(groups.py(), [value])?),
@@ -82,13 +131,27 @@ fn add<'py>(left: &Bound<'py, PyAny>, right: &Bound<'py, PyAny>) -> PyResult<Bou
 /// Calls `f` with both halves of every pair.
 fn each_pair<'py>(
     pairs: &Bound<'py, PyAny>,
-    mut f: impl FnMut(Bound<'py, PyAny>, Bound<'py, PyAny>) -> PyResult<()>,
+    mut f: impl FnMut(&Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<()>,
 ) -> PyResult<()> {
-    for pair in pairs.try_iter()? {
-        let (key, value) = halves(&pair?)?;
-        f(key, value)?;
+    let py = pairs.py();
+    let pairs = pairs.try_iter()?;
+    loop {
+        // SAFETY: it is an iterator; what it gives is a new reference, or null at the end and for an exception.
+        let Some(pair) = (unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyIter_Next(pairs.as_ptr())) }) else {
+            return PyErr::take(py).map_or(Ok(()), Err);
+        };
+        // SAFETY: the halves of a tuple of two, which is held here, live as long as it.
+        unsafe {
+            if ffi::PyTuple_CheckExact(pair.as_ptr()) != 0 && ffi::PyTuple_Size(pair.as_ptr()) == 2 {
+                let key = Bound::from_borrowed_ptr(py, ffi::PyTuple_GetItem(pair.as_ptr(), 0));
+                let value = Bound::from_borrowed_ptr(py, ffi::PyTuple_GetItem(pair.as_ptr(), 1));
+                f(&key, &value)?;
+                continue;
+            }
+        }
+        let (key, value) = halves(&pair)?;
+        f(&key, &value)?;
     }
-    Ok(())
 }
 
 /// Key and value of a pair: a tuple of two, or another sequence of two.

@@ -71,7 +71,8 @@ impl NativeContext {
         params: BTreeMap<String, String>,
         ranges: Vec<(String, i32, i64, i64)>,
     ) -> PyResult<NativeRdd> {
-        let ranges: Vec<OffsetRange> = ranges.into_iter().map(|(t, p, from, until)| OffsetRange::new(t, p, from, until)).collect();
+        let ranges: Vec<OffsetRange> =
+            ranges.into_iter().map(|(t, p, from, until)| OffsetRange::new(t, p, from, until)).collect();
         let config = kafka::config(params)?;
         let rdd = py.detach(|| kafka::rdd(&self.sc, config, ranges.clone())).map_err(raise)?;
         Ok(NativeRdd::of_ranges(rdd, ranges))

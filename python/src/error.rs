@@ -8,7 +8,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tidemill_engine::error::Error;
 
-create_exception!(tidemill, TidemillError, PyRuntimeError, "What the engine says: what happened to what, and what to do.");
+create_exception!(
+    tidemill,
+    TidemillError,
+    PyRuntimeError,
+    "What the engine says: what happened to what, and what to do."
+);
 create_exception!(
     tidemill,
     PythonException,
@@ -55,12 +60,23 @@ pub fn raise(error: Error) -> PyErr {
         if let Some(Raised(raised)) = inner.downcast_ref::<Raised>() {
             return Python::attach(|py| {
                 let exception = PythonException::new_err(error.message().to_string());
-                exception.set_cause(py, Some(raised.clone_ref(py)));
+                // Of a job within a job: what the user's function raised.
+                let mut cause = raised.clone_ref(py);
+                while cause.is_instance_of::<PythonException>(py)
+                    && let Some(beneath) = cause.cause(py)
+                {
+                    cause = beneath;
+                }
+                exception.set_cause(py, Some(cause));
                 exception
             });
         }
         layer = inner.source();
     }
     let text = error.to_string();
-    if text.contains("Traceback (most recent call last)") { PythonException::new_err(text) } else { TidemillError::new_err(text) }
+    if text.contains("Traceback (most recent call last)") {
+        PythonException::new_err(text)
+    } else {
+        TidemillError::new_err(text)
+    }
 }

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 /// A merge of two values that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Merge {
 struct Patterns {
     add: Py<PyAny>,
     pair: Py<PyAny>,
+    split: Py<PyAny>,
+    split_at: Py<PyAny>,
     operator_add: Py<PyAny>,
 }
 
@@ -27,7 +29,13 @@ fn patterns(py: Python<'_>) -> PyResult<&Patterns> {
             Ok(py.eval(source, None, None)?.getattr("__code__")?.unbind())
         };
         let operator_add = py.import("operator")?.getattr("add")?.unbind();
-        Ok(Patterns { add: code(c"lambda a, b: a + b")?, pair: code(c"lambda x: (x, 1)")?, operator_add })
+        Ok(Patterns {
+            add: code(c"lambda a, b: a + b")?,
+            pair: code(c"lambda x: (x, 1)")?,
+            split: code(c"lambda x: x.split()")?,
+            split_at: code(c"lambda x: x.split(' ')")?,
+            operator_add,
+        })
     })
 }
 
@@ -55,6 +63,28 @@ pub fn known_pairing<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<Bound
     })
 }
 
+/// Whether a function of two values is known to add them.
+#[pyfunction]
+pub fn known_sum(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(merge_of(function)? == Merge::Add)
+}
+
+/// The separator of a function that is `lambda x: x.split(separator)`, as a tuple of one: None is white space. Else none.
+#[pyfunction]
+pub fn known_split<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = function.py();
+    let patterns = patterns(py)?;
+    if same_code(function, patterns.split.bind(py))? {
+        return Ok(Some(PyTuple::new(py, [py.None()])?));
+    }
+    if !same_code(function, patterns.split_at.bind(py))? {
+        return Ok(None);
+    }
+    let constants = function.getattr("__code__")?.getattr("co_consts")?.cast_into::<PyTuple>()?;
+    let separator = constants.get_item(constants.len() - 1)?;
+    Ok(if separator.is_exact_instance_of::<PyString>() { Some(PyTuple::new(py, [separator])?) } else { None })
+}
+
 /// Whether a plain function runs the same instructions as a pattern, on arguments of any names. Constants may differ.
 fn same_code(function: &Bound<'_, PyAny>, pattern: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = function.py();
@@ -71,7 +101,9 @@ fn same_code(function: &Bound<'_, PyAny>, pattern: &Bound<'_, PyAny>) -> PyResul
         // A lambda in a function's body has other flags, but for those that matter: generators, coroutines, more arguments.
         let same = match count {
             "co_flags" => {
-                let kind = |code: &Bound<'_, PyAny>| -> PyResult<u32> { Ok(code.getattr("co_flags")?.extract::<u32>()? & 0x3ac) };
+                let kind = |code: &Bound<'_, PyAny>| -> PyResult<u32> {
+                    Ok(code.getattr("co_flags")?.extract::<u32>()? & 0x3ac)
+                };
                 kind(&code)? == kind(pattern)?
             }
             _ => equal(count)?,
@@ -84,7 +116,7 @@ fn same_code(function: &Bound<'_, PyAny>, pattern: &Bound<'_, PyAny>) -> PyResul
     let constants = |code: &Bound<'_, PyAny>| -> PyResult<usize> { code.getattr("co_consts")?.len() };
     Ok(bytes(&code)? == bytes(pattern)?
         && plain("co_freevars")?
-        && plain("co_names")?
+        && equal("co_names")?
         && constants(&code)? == constants(pattern)?
         && function.getattr("__dict__")?.cast_into::<PyDict>()?.is_empty())
 }

@@ -1,7 +1,45 @@
-//! Threads of the engine's in the interpreter.
+//! Threads of the engine's in the interpreter, and its signals while the engine works.
 
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use tidemill_engine::error::{Error, Result};
+
+use crate::error::raise;
+
+/// How long a wait lasts before signals are looked for.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The thread that Python's signals reach: the one that imported this.
+static MAIN_THREAD: PyOnceLock<ThreadId> = PyOnceLock::new();
+
+/// This is the thread that signals reach.
+pub fn is_main_thread(py: Python<'_>) -> bool {
+    *MAIN_THREAD.get_or_init(py, || std::thread::current().id()) == std::thread::current().id()
+}
+
+/// Runs a job of the engine's without the interpreter. On the main thread, Ctrl-C ends the wait: the job then ends for itself.
+pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R> + Send + 'static) -> PyResult<R> {
+    if !is_main_thread(py) {
+        return py.detach(job).map_err(raise);
+    }
+    let (sender, receiver) = bounded(1);
+    // Nobody waits for what was interrupted.
+    let body = move || drop(sender.send(job()));
+    let started = std::thread::Builder::new().name("tidemill-driver".into()).spawn(body);
+    started.map_err(|error| raise(Error::retry("a thread for a job can't be started").with_source(error)))?;
+    loop {
+        match py.detach(|| receiver.recv_timeout(PATIENCE)) {
+            Ok(result) => return result.map_err(raise),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(raise(Error::internal("a job ended without a result"))),
+        }
+    }
+}
 
 /// Runs `body` with the interpreter, on a thread of the engine's or of Python's.
 ///

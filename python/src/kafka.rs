@@ -23,6 +23,7 @@ pub type Record = ConsumerRecord<Option<Vec<u8>>, Option<Vec<u8>>>;
 
 const BROKERS: &str = "bootstrap.servers";
 const RESET: &str = "auto.offset.reset";
+const COMMIT: &str = "enable.auto.commit";
 
 /// The client's settings.
 pub fn config(mut params: BTreeMap<String, String>) -> PyResult<KafkaConfig> {
@@ -30,7 +31,8 @@ pub fn config(mut params: BTreeMap<String, String>) -> PyResult<KafkaConfig> {
     Ok(params.into_iter().fold(KafkaConfig::new(brokers), |config, (key, value)| config.set(key, value)))
 }
 
-/// What a direct stream reads, and from where on: `auto.offset.reset` says it for partitions without an offset of their own.
+/// What a direct stream reads, and from where on: `auto.offset.reset` says it for partitions without an offset of their own. With
+/// `enable.auto.commit` it begins where the group has committed, and each batch that is done is committed there.
 pub fn options(
     topics: Vec<String>,
     mut params: BTreeMap<String, String>,
@@ -41,8 +43,14 @@ pub fn options(
         Some("earliest") => StartingOffsets::Earliest,
         Some(other) => return Err(PyValueError::new_err(format!("{RESET} is earliest or latest, not {other}"))),
     };
+    let by_group = match params.remove(COMMIT).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(PyValueError::new_err(format!("{COMMIT} is true or false, not {other}"))),
+    };
     let config = config(params)?;
-    Ok(match from.filter(|from| !from.is_empty()) {
+    let reset = if by_group { StartingOffsets::Group(Box::new(reset)) } else { reset };
+    let options = match from.filter(|from| !from.is_empty()) {
         None => KafkaOptions::new(config, ConsumerStrategy::subscribe(topics)).starting(reset),
         Some(from) => {
             let strategy = ConsumerStrategy::assign(from.keys().cloned());
@@ -50,7 +58,8 @@ pub fn options(
             from.iter().for_each(|((topic, partition), offset)| offsets.set(topic, *partition, *offset));
             KafkaOptions::new(config, strategy).starting(StartingOffsets::At(offsets, Box::new(reset)))
         }
-    })
+    };
+    Ok(options.commit_to_group(by_group))
 }
 
 /// A direct stream.

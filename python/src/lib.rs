@@ -23,12 +23,15 @@ mod state;
 mod state_handle;
 mod stream;
 mod streaming_context;
+mod words;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 /// The native part of the package.
 #[pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::codec::{dumps, loads};
     #[pymodule_export]
@@ -38,7 +41,9 @@ mod _native {
     #[pymodule_export]
     use super::error::{PythonException, TidemillError};
     #[pymodule_export]
-    use super::function::known_pairing;
+    use super::function::{known_pairing, known_split, known_sum};
+    #[pymodule_export]
+    use super::piece::Items;
     #[pymodule_export]
     use super::portable_hash::portable_hash;
     #[pymodule_export]
@@ -51,4 +56,13 @@ mod _native {
     use super::stream::NativeDStream;
     #[pymodule_export]
     use super::streaming_context::NativeStreamingContext;
+    #[pymodule_export]
+    use super::words::{list_words, sum_words};
+
+    /// Remembers which thread signals reach.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::is_main_thread(module.py());
+        Ok(())
+    }
 }

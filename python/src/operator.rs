@@ -14,7 +14,7 @@ use tidemill_engine::lineage::{Deps, Lineage};
 use crate::arrow_rows::map_batch;
 use crate::error::failed;
 use crate::interpreter::with_python;
-use crate::piece::{Piece, gather, iterate};
+use crate::piece::{Items, Piece, gather, iterate};
 
 /// A function of the user's: what it is part of, and where that was defined.
 pub struct UserFunction {
@@ -58,6 +58,10 @@ pub fn at<R>(call_site: &str, body: impl FnOnce() -> R) -> R {
 
 /// Hands pieces on until the reader has enough.
 pub fn emit<'py>(objects: &Bound<'py, PyAny>, out: &mut Emit<'_>) -> PyResult<Result<()>> {
+    // What nobody has looked at goes on as it came.
+    if let Some(pieces) = objects.cast::<Items>().ok().and_then(|items| items.get().take_pieces()) {
+        return Ok(if pieces.is_empty() { Ok(()) } else { out(Chunk::of(pieces)).map(drop) });
+    }
     let mut failed = None;
     gather(objects, |piece| match out(Chunk::of(vec![piece])) {
         Ok(flow) => Ok(flow == Flow::More),
@@ -150,7 +154,12 @@ pub fn two_partitions(sc: &SparkContext, function: Arc<UserFunction>, deps: Deps
 pub fn map_arrow(sc: &SparkContext, function: Arc<UserFunction>) -> Transform<Piece> {
     let operator = PerChunk(move |chunk: Chunk, out: &mut Emit<'_>| {
         for piece in chunk.take::<Vec<Piece>>()? {
-            let batch = function.run(|py, _| map_batch(py, &function.f, &piece.batch(py)?))?;
+            let batch = function.run(|py, _| {
+                // Objects have no columns where there are none; and there is nothing to do.
+                let batch = piece.batch(py)?;
+                if batch.num_rows() == 0 { Ok(None) } else { map_batch(py, &function.f, &batch).map(Some) }
+            })?;
+            let Some(batch) = batch else { continue };
             if out(Chunk::of(vec![Piece::rows(batch)]))? == Flow::Enough {
                 return Ok(Flow::Enough);
             }
@@ -188,7 +197,9 @@ pub fn rows_to_pieces<T: Data>(
             let objects = rows.into_iter().map(|row| make(py, row)).collect::<PyResult<Vec<_>>>()?;
             Ok(Piece::of(pyo3::types::PyList::new(py, objects)?.unbind()))
         });
-        out(Chunk::of(vec![piece.map_err(|raised: PyErr| Error::data(format!("a row can't be made an object: {raised}")))?]))
+        out(Chunk::of(vec![
+            piece.map_err(|raised: PyErr| Error::data(format!("a row can't be made an object: {raised}")))?,
+        ]))
     });
     Transform::narrow("objects", register::<Piece>(sc, "objects", operator))
 }

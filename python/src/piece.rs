@@ -171,10 +171,77 @@ impl Lists {
     }
 }
 
+/// The objects of a partition. `iter` of it is one of Python's own iterators, which are faster than `next` of this.
+#[pyclass(frozen, module = "tidemill._native")]
+pub struct Items {
+    state: parking_lot::Mutex<Reading>,
+}
+
+enum Reading {
+    /// Nothing was read.
+    Whole(Vec<Piece>),
+    /// Somebody reads from this.
+    Begun(Py<PyAny>),
+}
+
+impl Items {
+    /// All lines, if they are text that Python sees as `str`, and nobody has begun to read; they are gone then.
+    pub fn take_text(&self) -> Option<Vec<StringArray>> {
+        let mut state = self.state.lock();
+        let Reading::Whole(pieces) = &mut *state else { return None };
+        let text = |piece: &Piece| match &*piece.0 {
+            Content::Text(lines, true) => Some(lines.clone()),
+            _ => None,
+        };
+        let lines = pieces.iter().map(text).collect::<Option<Vec<_>>>()?;
+        pieces.clear();
+        Some(lines)
+    }
+}
+
+impl Items {
+    /// All pieces, if nobody has begun to read; they are gone then.
+    pub fn take_pieces(&self) -> Option<Vec<Piece>> {
+        match &mut *self.state.lock() {
+            Reading::Whole(pieces) => Some(std::mem::take(pieces)),
+            Reading::Begun(_) => None,
+        }
+    }
+}
+
+#[pymethods]
+impl Items {
+    /// Whether they are lines of text that nobody has begun to read: the engine has them still to itself.
+    fn is_text(&self) -> bool {
+        match &*self.state.lock() {
+            Reading::Whole(pieces) => pieces.iter().all(|piece| matches!(&*piece.0, Content::Text(_, true))),
+            Reading::Begun(_) => false,
+        }
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let mut state = self.state.lock();
+        let pieces = match &mut *state {
+            Reading::Begun(iterator) => return Ok(iterator.clone_ref(py)),
+            Reading::Whole(pieces) => std::mem::take(pieces),
+        };
+        let lists = Py::new(py, Lists { pieces: parking_lot::Mutex::new(pieces.into_iter()) })?;
+        let iterator = py.import("itertools")?.getattr("chain")?.call_method1("from_iterable", (lists,))?.unbind();
+        *state = Reading::Begun(iterator.clone_ref(py));
+        Ok(iterator)
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // Not under the lock: the function that is called may be anybody's.
+        let iterator = self.__iter__(py)?;
+        iterator.bind(py).try_iter()?.next().unwrap_or_else(|| Err(PyStopIteration::new_err(())))
+    }
+}
+
 /// An iterator over the objects of a partition.
-pub fn iterate<'py>(py: Python<'py>, pieces: Vec<Piece>) -> PyResult<Bound<'py, PyAny>> {
-    let lists = Py::new(py, Lists { pieces: parking_lot::Mutex::new(pieces.into_iter()) })?;
-    py.import("itertools")?.getattr("chain")?.call_method1("from_iterable", (lists,))
+pub fn iterate(py: Python<'_>, pieces: Vec<Piece>) -> PyResult<Bound<'_, PyAny>> {
+    let items = Items { state: parking_lot::Mutex::new(Reading::Whole(pieces)) };
+    Ok(Bound::new(py, items)?.into_any())
 }
 
 /// The objects of an iterable, as pieces; `out` says whether it wants more.

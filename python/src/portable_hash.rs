@@ -24,7 +24,9 @@ pub fn portable_hash(obj: &Bound<'_, PyAny>) -> PyResult<isize> {
 
 /// <http://www.isthe.com/chongo/tech/comp/fnv/>, of 64 bits, folded to be positive.
 fn fnv(bytes: &[u8]) -> isize {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     ((hash >> 32 ^ hash) & 0x7fff_ffff) as isize
 }
 

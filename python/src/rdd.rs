@@ -8,11 +8,12 @@ use tidemill_connectors::kafka::OffsetRange;
 use tidemill_dstream::rdd::{Codec, Rdd};
 use tidemill_engine::cache::StorageLevel;
 use tidemill_engine::chunk::Chunk;
-use tidemill_engine::error::{Error, Result};
+use tidemill_engine::error::Error;
 use tidemill_engine::function::Emit;
 use tidemill_engine::lineage::Deps;
 
 use crate::error::raise;
+use crate::interpreter::run_job;
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions, whole_partition};
 use crate::piece::Piece;
 use crate::shuffle::{Target, shuffle};
@@ -99,8 +100,8 @@ impl NativeRdd {
     #[pyo3(signature = (partitions=None))]
     fn collect<'py>(&self, py: Python<'py>, partitions: Option<Vec<usize>>) -> PyResult<Bound<'py, PyList>> {
         let partitions = partitions.unwrap_or_else(|| (0..self.rdd.num_partitions()).collect());
-        let sc = self.rdd.context();
-        let results = py.detach(|| sc.run_job(&self.rdd, |pieces| pieces, &partitions)).map_err(raise)?;
+        let rdd = self.rdd.clone();
+        let results = run_job(py, move || rdd.context().run_job(&rdd, |pieces| pieces, &partitions))?;
         let all = PyList::empty(py);
         for pieces in results {
             let mut pieces = pieces.into_iter();
@@ -135,14 +136,14 @@ impl NativeRdd {
                 return Err(pyo3::exceptions::PyValueError::new_err(text));
             }
         };
-        let save = || -> Result<()> {
-            let lines = self.rdd.then(&pieces_to_strings(self.rdd.context()));
+        let (rdd, path) = (self.rdd.clone(), path.to_string());
+        run_job(py, move || {
+            let lines = rdd.then(&pieces_to_strings(rdd.context()));
             match codec {
                 None => lines.save_as_text_file(path),
                 Some(codec) => lines.save_as_text_file_with(path, codec),
             }
-        };
-        py.detach(save).map_err(raise)
+        })
     }
 
     fn offset_ranges(&self) -> Option<Vec<(String, i32, i64, i64)>> {
@@ -158,7 +159,8 @@ impl NativeRdd {
 impl NativeRdd {
     fn both(&self, py: Python<'_>, other: &Py<Self>, function: Arc<UserFunction>, deps: Deps, call_site: &str) -> Self {
         let other = other.get().rdd.dataset().clone();
-        let both = || at(call_site, || self.rdd.with_all(&[other], &two_partitions(self.rdd.context(), function, deps)));
+        let both =
+            || at(call_site, || self.rdd.with_all(&[other], &two_partitions(self.rdd.context(), function, deps)));
         Self::new(py.detach(both))
     }
 }

@@ -1,13 +1,14 @@
 //! Receivers that are written in Python.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
 
 use crate::error::raise;
 use crate::interpreter::with_python;
-use crate::piece::Piece;
+use crate::state::Value;
 
 /// A receiver with the methods `on_start(store, is_stopped)` and `on_stop()`.
 pub struct PythonReceiver {
@@ -18,20 +19,19 @@ pub struct PythonReceiver {
 /// Where a receiver puts what it takes in: `store(item)`, `store.many(list)`.
 #[pyclass(frozen)]
 pub struct NativeStore {
-    context: ReceiverContext<Piece>,
+    context: ReceiverContext<Value>,
 }
 
 #[pymethods]
 impl NativeStore {
-    fn __call__<'py>(&self, py: Python<'py>, item: Bound<'py, PyAny>) -> PyResult<()> {
-        let piece = Piece::of(PyList::new(py, [item])?.unbind());
-        py.detach(|| self.context.store(piece)).map_err(raise)
+    fn __call__(&self, py: Python<'_>, item: Py<PyAny>) -> PyResult<()> {
+        let item = Value::of(item);
+        py.detach(|| self.context.store(item)).map_err(raise)
     }
 
-    fn many(&self, py: Python<'_>, items: Py<PyList>) -> PyResult<()> {
-        // The list stays the receiver's.
-        let copy = items.bind(py).get_slice(0, usize::MAX).unbind();
-        py.detach(|| self.context.store_many(vec![Piece::of(copy)])).map_err(raise)
+    fn many(&self, py: Python<'_>, items: Vec<Py<PyAny>>) -> PyResult<()> {
+        let items = items.into_iter().map(Value::of).collect();
+        py.detach(|| self.context.store_many(items)).map_err(raise)
     }
 
     fn is_stopped(&self) -> bool {
@@ -40,7 +40,7 @@ impl NativeStore {
 
     /// Sleeps; true if the receiver was stopped meanwhile.
     fn sleep(&self, py: Python<'_>, ms: u64) -> bool {
-        py.detach(|| self.context.sleep(std::time::Duration::from_millis(ms)))
+        py.detach(|| self.context.sleep(Duration::from_millis(ms)))
     }
 
     #[pyo3(signature = (message, error=None))]
@@ -49,10 +49,12 @@ impl NativeStore {
         py.detach(|| self.context.report_error(message, error.as_ref().map(|error| error as &dyn std::error::Error)));
     }
 
-    #[pyo3(signature = (message, error=None))]
-    fn restart(&self, py: Python<'_>, message: &str, error: Option<String>) {
-        let error = error.map(|error| raised(&error));
-        py.detach(|| self.context.restart(message, error.as_ref().map(|error| error as &dyn std::error::Error)));
+    #[pyo3(signature = (message, delay_ms=None))]
+    fn restart(&self, py: Python<'_>, message: &str, delay_ms: Option<u64>) {
+        py.detach(|| match delay_ms {
+            None => self.context.restart(message, None),
+            Some(ms) => self.context.restart_after(message, None, Duration::from_millis(ms)),
+        });
     }
 
     fn stop(&self, py: Python<'_>, message: &str) {
@@ -64,8 +66,8 @@ fn raised(text: &str) -> PyErr {
     PyRuntimeError::new_err(text.to_string())
 }
 
-impl Receiver<Piece> for PythonReceiver {
-    fn on_start(&self, context: &ReceiverContext<Piece>) {
+impl Receiver<Value> for PythonReceiver {
+    fn on_start(&self, context: &ReceiverContext<Value>) {
         let started = with_python(|py| {
             let store = Py::new(py, NativeStore { context: context.clone() })?;
             let is_stopped = store.bind(py).getattr("is_stopped")?;

@@ -62,24 +62,25 @@ impl Target {
 /// Moves objects to their partitions; within one they come by map partition, and in their order there.
 pub fn shuffle(sc: &SparkContext, partitions: usize, target: Target) -> Transform<Piece> {
     let partitions = partitions.max(1);
-    let write: Transform<(u32, Piece)> = whole_partition(sc, "shuffle", move |partition, pieces: Vec<Piece>, out: &mut Emit<'_>| {
-        let placed: Vec<(u32, Piece)> = target.function().run(|py, _| {
-            let mut lists: BTreeMap<u32, Bound<'_, PyList>> = BTreeMap::new();
-            let mut n = partition;
-            for piece in pieces {
-                for object in piece.list(py)?.iter() {
-                    let place = if partitions == 1 { 0 } else { target.of(&object, partitions, n)? };
-                    n += 1;
-                    match lists.get(&place) {
-                        Some(list) => list.append(object)?,
-                        None => drop(lists.insert(place, PyList::new(py, [object])?)),
+    let write: Transform<(u32, Piece)> =
+        whole_partition(sc, "shuffle", move |partition, pieces: Vec<Piece>, out: &mut Emit<'_>| {
+            let placed: Vec<(u32, Piece)> = target.function().run(|py, _| {
+                let mut lists: BTreeMap<u32, Bound<'_, PyList>> = BTreeMap::new();
+                let mut n = partition;
+                for piece in pieces {
+                    for object in piece.list(py)?.iter() {
+                        let place = if partitions == 1 { 0 } else { target.of(&object, partitions, n)? };
+                        n += 1;
+                        match lists.get(&place) {
+                            Some(list) => list.append(object)?,
+                            None => drop(lists.insert(place, PyList::new(py, [object])?)),
+                        }
                     }
                 }
-            }
-            Ok(lists.into_iter().map(|(place, list)| (place, Piece::of(list.unbind()))).collect())
-        })?;
-        if placed.is_empty() { Ok(()) } else { out(Chunk::of(placed)).map(drop) }
-    });
+                Ok(lists.into_iter().map(|(place, list)| (place, Piece::of(list.unbind()))).collect())
+            })?;
+            if placed.is_empty() { Ok(()) } else { out(Chunk::of(placed)).map(drop) }
+        });
     let moved = route_rows::<(u32, Piece)>(sc, "shuffle", partitions, |_, _, (place, _)| *place as usize);
     let read = whole_partition(sc, "shuffled", |_, rows: Vec<(u32, Piece)>, out: &mut Emit<'_>| {
         out(Chunk::of(rows.into_iter().map(|(_, piece)| piece).collect::<Vec<_>>())).map(drop)

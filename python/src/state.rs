@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::dataset::Transform;
@@ -56,7 +57,8 @@ impl Serialize for Value {
             Some(bytes) => bytes,
             None => {
                 let encoded = with_python(|py| codec::encode(self.object(py)?.as_any()));
-                let encoded = encoded.map_err(|raised| serde::ser::Error::custom(format!("a value can't be encoded: {raised}")))?;
+                let encoded = encoded
+                    .map_err(|raised| serde::ser::Error::custom(format!("a value can't be encoded: {raised}")))?;
                 self.0.bytes.get_or_init(|| encoded)
             }
         };
@@ -88,10 +90,29 @@ impl Value {
         Self(Arc::new(Forms { object: OnceLock::from(object), bytes: OnceLock::new() }))
     }
 
-    /// An object whose bytes are made now: it may be changed later, as states are that a function gets again.
+    /// An object as it is now, whatever the program does with it later.
     fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let bytes = OnceLock::from(codec::encode(object)?);
-        Ok(Self(Arc::new(Forms { object: OnceLock::from(object.clone().unbind()), bytes })))
+        let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode(object)?) };
+        if is_unchanging(object) {
+            let _ = forms.object.set(object.clone().unbind());
+        }
+        Ok(Self(Arc::new(forms)))
+    }
+
+    /// The object, or one like it, where the program may change what it gets.
+    fn own<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match (self.0.object.get(), self.0.bytes.get()) {
+            (Some(object), _) if is_unchanging(object.bind(py)) => Ok(object.bind(py).clone()),
+            (_, Some(bytes)) => {
+                let object = codec::decode(py, bytes)?;
+                if is_unchanging(&object) {
+                    let _ = self.0.object.set(object.clone().unbind());
+                }
+                Ok(object)
+            }
+            (Some(object), None) => codec::decode(py, &codec::encode(object.bind(py))?),
+            (None, None) => Err(damaged()),
+        }
     }
 
     /// The object.
@@ -99,9 +120,26 @@ impl Value {
         if let Some(object) = self.0.object.get() {
             return Ok(object.bind(py).clone());
         }
-        let object = codec::decode(py, self.0.bytes.get().map_or(&[], Vec::as_slice))?;
+        let object = codec::decode(py, self.0.bytes.get().ok_or_else(damaged)?)?;
         Ok(self.0.object.get_or_init(|| object.unbind()).bind(py).clone())
     }
+}
+
+fn damaged() -> PyErr {
+    PyRuntimeError::new_err("a value of a state has neither an object nor bytes")
+}
+
+/// Whether nobody can change an object: numbers, text, and tuples of those.
+fn is_unchanging(object: &Bound<'_, PyAny>) -> bool {
+    let is_plain = |object: &Bound<'_, PyAny>| {
+        object.is_none()
+            || object.is_exact_instance_of::<PyInt>()
+            || object.is_exact_instance_of::<PyString>()
+            || object.is_exact_instance_of::<PyFloat>()
+            || object.is_exact_instance_of::<PyBool>()
+            || object.is_exact_instance_of::<PyBytes>()
+    };
+    is_plain(object) || object.cast_exact::<PyTuple>().is_ok_and(|tuple| tuple.iter().all(|item| is_plain(&item)))
 }
 
 /// The stream or RDD of pairs of an operator by key.
@@ -149,9 +187,7 @@ fn reduced(sc: &SparkContext, reduce: &Arc<UserFunction>) -> Transform<Pairs> {
 
 /// Pairs as tuples.
 fn tuples(sc: &SparkContext) -> Transform<Piece> {
-    rows_to_pieces(sc, |py, (key, value): Pairs| {
-        Ok(PyTuple::new(py, [key.object(py)?, value.object(py)?])?.into_any())
-    })
+    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py)?, value.own(py)?])?.into_any()))
 }
 
 /// Ends the task with an error of the user's function, from within a closure that can't return one.
@@ -163,23 +199,24 @@ fn initial_pairs(initial: Option<&Rdd<Piece>>, whose: &Arc<UserFunction>) -> Opt
     initial.map(|rdd| rdd.then(&pairs(rdd.context(), whose)))
 }
 
-/// `updateStateByKey`: `f(values, state or None) -> state or None`.
+/// `updateStateByKey`: `f(values, state or None) -> state or None`. `listed`: the stream has each key with a list of its values.
 pub fn update_state(
     stream: &DStream<Piece>,
     function: Arc<UserFunction>,
     partitions: usize,
     initial: Option<&Rdd<Piece>>,
+    listed: bool,
 ) -> DStream<Piece> {
     let sc = stream.context().spark_context().clone();
     let initial = initial_pairs(initial, &function);
-    let grouped = stream.then(grouped(&sc, &function));
+    let grouped = stream.then(if listed { pairs(&sc, &function) } else { grouped(&sc, &function) });
     let update = move |lists: Vec<Value>, state: Option<Value>| -> Option<Value> {
         let next = function.run(|py, f| {
             let values = PyList::empty(py);
             for list in &lists {
                 values.getattr("extend")?.call1((list.object(py)?,))?;
             }
-            let state = state.as_ref().map(|state| state.object(py)).transpose()?;
+            let state = state.as_ref().map(|state| state.own(py)).transpose()?;
             let next = f.call1((values, state))?;
             if next.is_none() { Ok(None) } else { Value::kept(&next).map(Some) }
         });
@@ -201,13 +238,13 @@ pub fn inverse_window(
     let reduced = stream.then(reduced(&sc, &reduce));
     let call = |function: Arc<UserFunction>| {
         move |left: Value, right: Value| -> Value {
-            let value = function.run(|py, f| Value::kept(&f.call1((left.object(py)?, right.object(py)?))?));
+            let value = function.run(|py, f| Value::kept(&f.call1((left.own(py)?, right.own(py)?))?));
             value.unwrap_or_else(|error| give_up(error))
         }
     };
     let filter = filter.map(|function| {
         move |(key, value): &Pairs| -> bool {
-            let stays = function.run(|py, f| f.call1(((key.object(py)?, value.object(py)?),))?.is_truthy());
+            let stays = function.run(|py, f| f.call1(((key.object(py)?, value.own(py)?),))?.is_truthy());
             stays.unwrap_or_else(|error| give_up(error))
         }
     });
@@ -235,7 +272,7 @@ pub fn map_with_state(
     let pairs = stream.then(pairs(&sc, &function));
     let call = move |time: Time, key: &Key, value: Option<Value>, state: &mut State<Value>| -> Option<Value> {
         let mapped = function.run(|py, f| {
-            let before = state.get_option().map(|state| Ok::<_, PyErr>(state.object(py)?.unbind())).transpose()?;
+            let before = state.get_option().map(|state| Ok::<_, PyErr>(state.own(py)?.unbind())).transpose()?;
             let handle = Bound::new(py, NativeState::new(before, state.is_timing_out()))?;
             let value = value.as_ref().map(|value| value.object(py)).transpose()?;
             let mapped = f.call1((time.as_millis(), key.object(py)?, value, &handle))?;
@@ -278,7 +315,8 @@ pub fn count_window(stream: &DStream<Piece>, whose: &Arc<UserFunction>, size: us
     let whose = Arc::clone(whose);
     let values = whole_partition(&sc, "values", move |_, pieces: Vec<Piece>, out: &mut Emit<'_>| {
         for piece in pieces {
-            let values = whose.run(|py, _| Ok(piece.list(py)?.iter().map(|o| Value::of(o.unbind())).collect::<Vec<_>>()))?;
+            let values =
+                whose.run(|py, _| Ok(piece.list(py)?.iter().map(|o| Value::of(o.unbind())).collect::<Vec<_>>()))?;
             out(Chunk::of(values))?;
         }
         Ok(())

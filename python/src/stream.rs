@@ -124,11 +124,19 @@ impl NativeDStream {
         Ok(rdds.into_iter().map(NativeRdd::new).collect())
     }
 
-    #[pyo3(signature = (f, n, initial, call_site))]
-    fn update_state(&self, py: Python<'_>, f: Py<PyAny>, n: usize, initial: Option<Py<NativeRdd>>, call_site: &str) -> Self {
+    #[pyo3(signature = (f, n, initial, call_site, listed=false))]
+    fn update_state(
+        &self,
+        py: Python<'_>,
+        f: Py<PyAny>,
+        n: usize,
+        initial: Option<Py<NativeRdd>>,
+        call_site: &str,
+        listed: bool,
+    ) -> Self {
         let function = UserFunction::new(f, "updateStateByKey", call_site);
         let initial = initial.map(|rdd| rdd.get().rdd.clone());
-        self.make(py, call_site, || state::update_state(&self.stream, function, n, initial.as_ref()))
+        self.make(py, call_site, || state::update_state(&self.stream, function, n, initial.as_ref(), listed))
     }
 
     #[pyo3(signature = (reduce, inverse, window_ms, slide_ms, n, filter, call_site))]

@@ -16,16 +16,14 @@ use tidemill_engine::time::Time;
 
 use crate::context::NativeContext;
 use crate::error::raise;
-use crate::interpreter::with_python;
+use crate::interpreter::{PATIENCE, with_python};
 use crate::kafka;
 use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
 use crate::piece::Piece;
 use crate::rdd::NativeRdd;
 use crate::receiver::PythonReceiver;
+use crate::state::Value;
 use crate::stream::NativeDStream;
-
-/// How long a wait lasts before signals are looked for.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The streams of one program.
 #[pyclass(frozen)]
@@ -58,7 +56,8 @@ impl NativeStreamingContext {
         let mut made = None;
         let outcome = py.detach(|| {
             StreamingContext::get_or_create(path, || {
-                let context: PyResult<Py<Self>> = with_python(|py| Ok(create.bind(py).call0()?.cast_into::<Self>()?.unbind()));
+                let context: PyResult<Py<Self>> =
+                    with_python(|py| Ok(create.bind(py).call0()?.cast_into::<Self>()?.unbind()));
                 match context {
                     Ok(context) => {
                         let ssc = context.get().ssc.clone();
@@ -142,7 +141,10 @@ impl NativeStreamingContext {
     }
 
     fn receiver_stream(&self, py: Python<'_>, receiver: Py<PyAny>, name: String) -> PyResult<NativeDStream> {
-        self.make(py, || self.ssc.receiver_stream(PythonReceiver { receiver, name }))
+        self.make(py, || {
+            let items = self.ssc.receiver_stream(PythonReceiver { receiver, name })?;
+            Ok(items.then(rows_to_pieces(self.ssc.spark_context(), |py, item: Value| item.object(py))))
+        })
     }
 
     fn union(&self, py: Python<'_>, streams: Vec<Py<NativeDStream>>) -> PyResult<NativeDStream> {

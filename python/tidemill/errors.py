@@ -1,0 +1,69 @@
+"""The exceptions of the package.
+
+What the engine says is a `TidemillError`; a user's function that fails in a task is a `PythonException`, whose `__cause__` is the
+exception of the function. Mistakes that are seen on the driver are the classes below, which are at the same time the
+built-in exceptions that such mistakes have in Python.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+from ._native import PythonException, TidemillError
+
+__all__ = [
+    "PySparkAttributeError",
+    "PySparkException",
+    "PySparkNotImplementedError",
+    "PySparkRuntimeError",
+    "PySparkTypeError",
+    "PySparkValueError",
+    "PythonException",
+    "TidemillError",
+]
+
+
+class PySparkException(Exception):
+    """What all mistakes seen on the driver have in common."""
+
+    def getMessage(self) -> str:
+        """The text."""
+        return str(self)
+
+
+class PySparkValueError(PySparkException, ValueError):
+    """A value that an operation does not take."""
+
+
+class PySparkTypeError(PySparkException, TypeError):
+    """A type that an operation does not take."""
+
+
+class PySparkAttributeError(PySparkException, AttributeError):
+    """A name that is not there."""
+
+
+class PySparkRuntimeError(PySparkException, RuntimeError, pickle.PicklingError):
+    """An operation that can't be done here or now; also a function that can't be sent to tasks."""
+
+
+class PySparkNotImplementedError(PySparkException, NotImplementedError):
+    """Something of the API that this package does not have."""
+
+
+def context_in_task() -> PySparkRuntimeError:
+    """The error for a function that needs the context of the driver."""
+    return PySparkRuntimeError(
+        "It appears that you are attempting to reference SparkContext from a broadcast variable, action, or "
+        "transformation. SparkContext can only be used on the driver, not in functions that run in tasks. "
+        "For more information, see SPARK-5063."
+    )
+
+
+def rdd_in_task() -> PySparkRuntimeError:
+    """The error for a function, or a broadcast value, that needs an RDD."""
+    return PySparkRuntimeError(
+        "It appears that you are attempting to broadcast an RDD or reference an RDD from an action or transformation. "
+        "RDD transformations and actions can only be asked for by the driver: collect or broadcast the data of the "
+        "inner RDD first, or join the two. For more information, see SPARK-5063."
+    )

@@ -1,0 +1,223 @@
+"""`StreamingContext`: where streams come from, and the life of a streaming program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._native import NativeRdd, NativeStreamingContext
+from ..taskcontext import forget_task
+from .batch_time import batch_datetime, duration_ms
+from .binding import RDD, SparkContext, StorageLevel, call_site, native_context, native_rdd
+from .dstream import DStream
+from .listener import StreamingListener, telling
+from .receiver import Receiver, Supervised
+
+if TYPE_CHECKING:
+    from .._native import NativeDStream
+
+__all__ = ["StreamingContext"]
+
+_NO_RDD = (
+    "Transform function must not return null. Return SparkContext.emptyRDD() instead to represent no element as the result of "
+    "transformation: sc.emptyRDD() in Python"
+)
+
+
+class StreamingContext:
+    """The entry to streams: it makes them, starts them and stops them.
+
+    `batchDuration` is the time between batches in seconds; a fraction of one will do, down to 0.001. One context runs at a time in
+    a process. `jssc` is for a native context that is there already, and not for programs.
+    """
+
+    _activeContext: StreamingContext | None = None
+
+    def __init__(
+        self,
+        sparkContext: SparkContext,
+        batchDuration: float | None = None,
+        jssc: NativeStreamingContext | None = None,
+    ) -> None:
+        if sparkContext is None:
+            raise ValueError("Spark Streaming cannot be initialized with both SparkContext and checkpoint as null")
+        self._sc = sparkContext
+        if jssc is None:
+            if batchDuration is None:
+                raise ValueError("Batch duration for StreamingContext cannot be null")
+            jssc = NativeStreamingContext(native_context(sparkContext), duration_ms(batchDuration))
+        self._native = jssc
+        # Those of the thread that starts the batches: functions that run in them have the same.
+        self._properties: dict[str, str] = {}
+
+    @classmethod
+    def getOrCreate(cls, checkpointPath: str, setupFunc: Callable[[], StreamingContext]) -> StreamingContext:
+        """What `setupFunc` makes, with `checkpointPath` as its checkpoint folder: it goes on where the last run has ended.
+
+        Unlike PySpark, `setupFunc` is called in every run, also where there is a checkpoint: functions stay with the program. States,
+        windows and offsets come from the checkpoint.
+        """
+        made: list[StreamingContext] = []
+
+        def create() -> NativeStreamingContext:
+            ssc = setupFunc()
+            if not isinstance(ssc, StreamingContext):
+                raise TypeError(f"setupFunc should return a StreamingContext, not {type(ssc).__name__}")
+            ssc.checkpoint(checkpointPath)
+            made.append(ssc)
+            return ssc._native
+
+        native = NativeStreamingContext.get_or_create(checkpointPath, create)
+        made[0]._native = native
+        return made[0]
+
+    @classmethod
+    def getActive(cls) -> StreamingContext | None:
+        """The context that runs; None if there is none."""
+        active = cls._activeContext
+        if active is not None and active._native.state() != "ACTIVE":
+            cls._activeContext = active = None
+        return active
+
+    @classmethod
+    def getActiveOrCreate(
+        cls, checkpointPath: str | None, setupFunc: Callable[[], StreamingContext]
+    ) -> StreamingContext:
+        """The context that runs, or else what `getOrCreate` gives; without a path, what `setupFunc` makes."""
+        if not callable(setupFunc):
+            raise TypeError("setupFunc should be callable.")
+        active = cls.getActive()
+        if active is not None:
+            return active
+        return setupFunc() if checkpointPath is None else cls.getOrCreate(checkpointPath, setupFunc)
+
+    @property
+    def sparkContext(self) -> SparkContext:
+        """The context for RDDs."""
+        return self._sc
+
+    def start(self) -> None:
+        """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
+        self._properties = self._sc._local_properties.snapshot()
+        self._native.start(call_site())
+        StreamingContext._activeContext = self
+
+    def awaitTermination(self, timeout: float | None = None) -> None:
+        """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
+
+        Ctrl-C stops the context once what was received is processed, and is raised as KeyboardInterrupt then.
+        """
+        self._await(timeout)
+
+    def awaitTerminationOrTimeout(self, timeout: float) -> bool:
+        """As `awaitTermination`; says whether the context has stopped."""
+        return self._await(timeout)
+
+    def stop(self, stopSparkContext: bool = True, stopGraceFully: bool = False) -> None:
+        """Stops the batches, gracefully when all that was received is processed; and the SparkContext, unless that is to stay.
+
+        Stopping twice is no error.
+        """
+        try:
+            self._native.stop(False, stopGraceFully)
+        finally:
+            # A stop that was refused, within a listener say, has changed nothing.
+            if self._native.state() == "STOPPED":
+                if StreamingContext._activeContext is self:
+                    StreamingContext._activeContext = None
+                if stopSparkContext:
+                    self._sc.stop()
+
+    def remember(self, duration: float) -> None:
+        """Keeps the RDDs of all streams for at least so many seconds, for `slice` and for questions from outside."""
+        self._native.remember(duration_ms(duration))
+
+    def checkpoint(self, directory: str | None) -> None:
+        """Logs batches and states in this folder, so that another run of the program goes on where this one ends; None for none."""
+        self._native.checkpoint(directory)
+
+    def socketTextStream(
+        self, hostname: str, port: int, storageLevel: StorageLevel = StorageLevel.MEMORY_AND_DISK_2
+    ) -> DStream:
+        """Lines of UTF-8 from a TCP server. A connection that can't be made, or ends, is made again."""
+        return DStream(self._native.socket_text_stream(hostname, port, storageLevel.engine_name), self)
+
+    def textFileStream(self, directory: str) -> DStream:
+        """Lines of UTF-8 from files that are new in a folder. They must be moved there whole; names that begin with "." do not count."""
+        return DStream(self._native.text_file_stream(directory), self)
+
+    def binaryRecordsStream(self, directory: str, recordLength: int) -> DStream:
+        """Records of so many bytes from files that are new in a folder."""
+        return DStream(self._native.binary_records_stream(directory, recordLength), self)
+
+    def queueStream(
+        self,
+        rdds: Sequence[RDD | Sequence[Any]],
+        oneAtATime: bool = True,
+        default: RDD | Sequence[Any] | None = None,
+    ) -> DStream:
+        """A batch for each RDD, or list of rows, of a list; or one batch for all of them. Then `default` in every batch.
+
+        What is added to the list later is not seen. It can't be read again, so it does not go with a checkpoint.
+        """
+        queue = [self._rdd(rdd) for rdd in rdds]
+        # As in Spark a batch after the end is one partition without rows, so that its count is 0 and not missing.
+        after = native_context(self._sc).parallelize([[]]) if default is None else self._rdd(default)
+        return DStream(self._native.queue_stream(queue, oneAtATime, after), self)
+
+    def receiverStream(self, receiver: Receiver) -> DStream:
+        """The rows that a receiver of your own stores. Not in PySpark."""
+        supervised = Supervised(receiver)
+        return DStream(self._native.receiver_stream(supervised, type(receiver).__name__), self)
+
+    def transform(self, dstreams: Sequence[DStream], transformFunc: Callable[[list[RDD]], RDD]) -> DStream:
+        """The RDD that a function makes of the list of the streams' RDDs, batch by batch."""
+        return self._transformed(tuple(dstreams), lambda _, *rdds: transformFunc(list(rdds)))
+
+    def union(self, *dstreams: DStream) -> DStream:
+        """The rows of all these streams."""
+        if not dstreams:
+            raise ValueError("should have at least one DStream to union")
+        if len(dstreams) == 1:
+            return dstreams[0]
+        if len({stream._slide_ms() for stream in dstreams}) > 1:
+            raise ValueError("All DStreams should have same slide duration")
+        return DStream(self._native.union([stream._native() for stream in dstreams]), self)
+
+    def addStreamingListener(self, streamingListener: StreamingListener) -> None:
+        """Tells a listener what happens to batches, outputs and receivers."""
+        self._native.add_listener(telling(streamingListener))
+
+    def _transformed(self, streams: tuple[DStream, ...], func: Callable[..., RDD]) -> DStream:
+        """The stream of the RDDs that `func` makes of a time and the streams' RDDs."""
+        if len({stream._slide_ms() for stream in streams}) > 1:
+            raise ValueError("Some of the DStreams have different slide durations")
+        bases = [stream._base() for stream in streams]
+        wraps = [wrap for _, wrap in bases]
+
+        def make(ms: int, natives: list[NativeRdd]) -> NativeRdd:
+            self._enter_job()
+            made = func(batch_datetime(ms), *(wrap(native) for wrap, native in zip(wraps, natives, strict=True)))
+            if made is None:
+                raise ValueError(_NO_RDD)
+            if not isinstance(made, RDD):
+                raise TypeError(f"a transform function must return an RDD, not {type(made).__name__}")
+            return native_rdd(made)
+
+        natives: list[NativeDStream] = [native for native, _ in bases]
+        return DStream(self._native.transform(natives, make, "transform", call_site()), self)
+
+    def _enter_job(self) -> None:
+        """Makes this thread, which is one of the engine's, the driver's: with the local properties of the thread that called `start`."""
+        forget_task()
+        self._sc._local_properties.replace(self._properties)
+
+    def _rdd(self, rows: RDD | Sequence[Any]) -> NativeRdd:
+        return native_rdd(rows if isinstance(rows, RDD) else self._sc.parallelize(rows))
+
+    def _await(self, timeout: float | None) -> bool:
+        try:
+            return self._native.await_termination(None if timeout is None else duration_ms(timeout))
+        except KeyboardInterrupt:
+            self.stop(stopSparkContext=False, stopGraceFully=True)
+            raise
