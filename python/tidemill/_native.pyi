@@ -37,6 +37,26 @@ def dumps(obj: Any) -> bytes:
 def loads(bytes: bytes) -> Any:
     """The object of bytes that `dumps` gave."""
 
+def known_split(f: Callable[..., Any]) -> tuple[str | None] | None:
+    """The separator of a function that is `lambda x: x.split(separator)`, as a tuple of one; None is white space."""
+
+def known_sum(f: Callable[..., Any]) -> bool:
+    """Whether a function of two values is known to add them."""
+
+def sum_words(items: Any, separator: str | None, constant: int) -> Iterator[tuple[str, int]] | None:
+    """Words of lines with `constant` times their number; None if the items are not text that nobody has begun to read."""
+
+def list_words(items: Any, separator: str | None, constant: Any) -> Iterator[tuple[str, list[Any]]] | None:
+    """Words of lines with a list that has `constant` for each time they are there; None as of `sum_words`."""
+
+class Items:
+    """The items of a partition, as a function gets them. `iter` of it is an iterator in C."""
+
+    def is_text(self) -> bool:
+        """Whether they are lines that nobody has begun to read: the engine has them still to itself."""
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+
 class NativeContext:
     def __init__(self, master: str, app_name: str, conf: dict[str, str]) -> None: ...
     def default_parallelism(self) -> int: ...
@@ -110,7 +130,7 @@ class NativeDStream:
     def checkpoint(self, ms: int) -> None: ...
     def slice(self, begin_ms: int, end_ms: int) -> list[NativeRdd]: ...
     def update_state(
-        self, f: Callable[[list[Any], Any], Any], n: int, initial: NativeRdd | None, call_site: str
+        self, f: Callable[[list[Any], Any], Any], n: int, initial: NativeRdd | None, call_site: str, listed: bool = False
     ) -> NativeDStream: ...
     def inverse_window(
         self,
