@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 #[pyfunction]
 pub fn portable_hash(obj: &Bound<'_, PyAny>) -> PyResult<isize> {
     if let Ok(text) = obj.cast::<PyString>() {
-        return Ok(text.to_str().map_or_else(|_| obj.hash(), |text| Ok(fnv(text.as_bytes())))?);
+        return text.to_str().map_or_else(|_| obj.hash(), |text| Ok(fnv(text.as_bytes())));
     }
     if obj.is_none() {
         return Ok(0);

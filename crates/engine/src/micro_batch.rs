@@ -256,18 +256,8 @@ impl Shared {
     fn plan_and_submit(self: &Arc<Self>, batch: Batch, queue: &Sender<QueuedJob>) {
         let time = batch.time;
         self.ledger.begun(batch.id);
-        let planner = &self.setup.planner;
-        let due = Moment::now(self.setup.clock.as_ref());
-        let plan = || {
-            let in_turn = planner.plans_in_turn();
-            if in_turn {
-                self.turns.prepare(&batch)?;
-            }
-            // What waited for its turn has waited since it was due.
-            let submitted = if in_turn { due } else { Moment::now(self.setup.clock.as_ref()) };
-            planner.plan(&batch).map(|jobs| (jobs, submitted))
-        };
-        let (jobs, submitted) = match catch_panic("planning", plan) {
+        let submitted = Moment::now(self.setup.clock.as_ref());
+        let jobs = match catch_panic("planning", || self.turns.plan(&batch)) {
             Ok(jobs) => jobs,
             Err(error) => {
                 self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));

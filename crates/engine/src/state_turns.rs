@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp};
 use crate::error::{Error, Result};
-use crate::planner::{BatchPlanner, StateStep};
+use crate::planner::{BatchPlanner, JobSet, StateStep};
 use crate::state::StateStore;
 
 /// The order of state steps.
@@ -78,10 +78,13 @@ impl StateTurns {
         self.settle(batch)
     }
 
-    /// Waits until it is the turn of a batch that is still to be planned, and brings all states to the version before it.
-    pub fn prepare(&self, batch: &Batch) -> Result<()> {
-        self.wait_for_turn(batch.id);
-        self.settle(batch)
+    /// Plans a batch. Where planning may run its state steps, its turn is waited for, and all states are brought to the version before it.
+    pub fn plan(&self, batch: &Batch) -> Result<JobSet> {
+        if self.planner.plans_in_turn() {
+            self.wait_for_turn(batch.id);
+            self.settle(batch)?;
+        }
+        self.planner.plan(batch)
     }
 
     /// Nobody waits for a turn any more: who would have to end the batch before waits for them.

@@ -69,7 +69,9 @@ class Pipeline:
 
     def _listed(self) -> NativeDStream | None:
         """Keys with lists of their values, if the stages of this stream come to words with a constant, which the engine counts itself."""
-        listed = None if self.is_cached or self.is_checkpointed else listed_words(tuple(stage for _, stage in self._steps))
+        listed = (
+            None if self.is_cached or self.is_checkpointed else listed_words(tuple(stage for _, stage in self._steps))
+        )
         if listed is None:
             return None
         return self._wrap(self._source, ("flatMap, map", listed))._native()

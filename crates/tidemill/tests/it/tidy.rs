@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidemill-cli", &["tidemill"]),
     ("tidemill-benches", &["tidemill", "tidemill-servers"]),
     ("tidemill-servers", &["tidemill-engine"]),
+    ("tidemill-python", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors"]),
     ("tidemill-chaos", &["tidemill-engine", "tidemill-dstream", "tidemill-connectors", "tidemill-servers"]),
 ];
 
