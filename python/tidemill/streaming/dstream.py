@@ -28,7 +28,7 @@ from .arguments import with_time
 from .batch_time import duration_ms, time_ms
 from .binding import RDD, StorageLevel, call_site, check_closure, wrap_rdd
 from .output import OutputOperations
-from .stages import counted_values, summing
+from .stages import counting_values, summing
 
 if TYPE_CHECKING:
     from .._native import NativeDStream
@@ -95,7 +95,7 @@ class DStream(OutputOperations):
 
     def countByValue(self) -> DStream:
         """Each distinct row of a batch with how often it is there."""
-        counted = self._then("countByValue", counted_values)
+        counted = self._then("countByValue", *counting_values)
         return counted._merged("countByValue", operator.add, self._sc.defaultParallelism)
 
     def repartition(self, numPartitions: int) -> DStream:

@@ -50,11 +50,12 @@ class Pipeline:
         """A stream of the same context."""
         return self._result_class(native, self._ssc, *steps)
 
-    def _then(self, name: str, stage: Stage) -> DStream:
-        """This stream with one more stage. What is kept is read from where it is kept."""
+    def _then(self, name: str, *stages: Stage) -> DStream:
+        """This stream with further stages. What is kept is read from where it is kept."""
+        steps = ((name, stage) for stage in stages)
         if self.is_cached or self.is_checkpointed:
-            return self._wrap(self._native(), (name, stage))
-        return self._wrap(self._source, *self._steps, (name, stage))
+            return self._wrap(self._native(), *steps)
+        return self._wrap(self._source, *self._steps, *steps)
 
     def _native(self) -> NativeDStream:
         """The native stream that has all stages behind it."""

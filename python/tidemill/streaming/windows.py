@@ -15,7 +15,7 @@ from ..stages import Stage, combining, filtering, mapping, reducing, second_halv
 from .batch_time import duration_ms
 from .binding import ResultIterable, call_site, check_closure
 from .pairs import PairOperations
-from .stages import counted_values, counting_some, listing
+from .stages import counting_some, counting_values, listing
 
 if TYPE_CHECKING:
     from .dstream import DStream
@@ -62,7 +62,7 @@ class WindowOperations(PairOperations):
     ) -> DStream:
         """Each distinct row in the window with how often it is there. Long windows are brought forward, with a checkpoint folder."""
         self._validate_window_param(windowDuration, slideDuration)
-        counted = self._then("countByValueAndWindow", counted_values)
+        counted = self._then("countByValueAndWindow", *counting_values)
         return counted._over_window(_COUNTS._replace(keep=_is_counted), windowDuration, slideDuration, numPartitions)
 
     def groupByKeyAndWindow(
