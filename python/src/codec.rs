@@ -7,7 +7,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
 
 const NONE: u8 = 0;
 const TRUE: u8 = 1;
@@ -21,6 +21,7 @@ const LIST: u8 = 8;
 const DICT: u8 = 9;
 const PICKLE: u8 = 10;
 const REPEATED: u8 = 11;
+const FROZENSET: u8 = 12;
 
 /// Nests deeper than this are pickled: they may hold themselves.
 const MAX_DEPTH: usize = 64;
@@ -52,6 +53,47 @@ pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     }
     out.truncate(start);
     pickle(obj, out)
+}
+
+/// The bytes of an object that is a key: equal objects of one type have the same, also named tuples and frozen sets, which pickles tell
+/// apart by the history of their parts.
+pub fn encode_key(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut out = Vec::new();
+    put_key(obj, &mut out)?;
+    Ok(out)
+}
+
+fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
+        out.push(TUPLE);
+        put_varint(tuple.len() as u64, out);
+        return tuple.iter().try_for_each(|item| put_key(&item, out));
+    }
+    if let Ok(set) = obj.cast_exact::<PyFrozenSet>() {
+        let mut items = set.iter().map(|item| encode_key(&item)).collect::<PyResult<Vec<_>>>()?;
+        items.sort_unstable();
+        out.push(FROZENSET);
+        put_varint(items.len() as u64, out);
+        items.iter().for_each(|item| out.extend(item));
+        return Ok(());
+    }
+    let plain = obj.is_none()
+        || obj.is_exact_instance_of::<PyString>()
+        || obj.is_exact_instance_of::<PyFloat>()
+        || obj.is_exact_instance_of::<PyBool>()
+        || obj.is_exact_instance_of::<PyBytes>()
+        || obj.cast_exact::<PyInt>().is_ok_and(|int| int.extract::<i64>().is_ok());
+    if plain {
+        return encode_to(obj, out);
+    }
+    // Without the memo, which depends on which parts are the same object.
+    let py = obj.py();
+    let buffer = py.import("io")?.getattr("BytesIO")?.call0()?;
+    let pickler = py.import("cloudpickle")?.getattr("Pickler")?.call1((&buffer,))?;
+    pickler.setattr("fast", true)?;
+    pickler.call_method1("dump", (obj,))?;
+    put_bytes(PICKLE, buffer.call_method0("getvalue")?.cast::<PyBytes>()?.as_bytes(), out);
+    Ok(())
 }
 
 /// Whether it went in; not if it is nested too deeply.
@@ -225,6 +267,7 @@ impl<'py, 'a> Reader<'py, 'a> {
                 }
                 dict.into_any()
             }
+            FROZENSET => PyFrozenSet::new(py, self.objects(depth)?)?.into_any(),
             PICKLE => py.import("pickle")?.call_method1("loads", (PyBytes::new(py, self.bytes()?),))?,
             _ => return Err(damaged()),
         })

@@ -43,9 +43,14 @@ pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R
 
 /// Runs `body` with the interpreter, on a thread of the engine's or of Python's.
 ///
-/// A thread that the interpreter has not seen gets a thread state of its own, which stays until the thread ends: to make one for each call
-/// would cost a microsecond, and there are calls by key.
+/// A thread that lives as long as the engine gets a thread state of its own, which stays: to make one for each call would cost a
+/// microsecond, and there are calls by key. Others get one for the call, for nobody would free it.
 pub fn with_python<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
+    let lasts =
+        |name: &str| ["tidemill-task", "tidemill-job", "tidemill-batches"].iter().any(|known| name.starts_with(known));
+    if !std::thread::current().name().is_some_and(lasts) {
+        return Python::attach(body);
+    }
     // SAFETY: asks for the state of this thread, without the interpreter's lock, as the function is made for. A thread without one does not
     // hold the lock: it takes it, which makes the state, and gives it back, which leaves the state.
     unsafe {

@@ -24,13 +24,13 @@ pub struct NativeStore {
 
 #[pymethods]
 impl NativeStore {
-    fn __call__(&self, py: Python<'_>, item: Py<PyAny>) -> PyResult<()> {
-        let item = Value::of(item);
+    fn __call__(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
+        let item = Value::kept(&item)?;
         py.detach(|| self.context.store(item)).map_err(raise)
     }
 
-    fn many(&self, py: Python<'_>, items: Vec<Py<PyAny>>) -> PyResult<()> {
-        let items = items.into_iter().map(Value::of).collect();
+    fn many(&self, py: Python<'_>, items: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let items = items.iter().map(Value::kept).collect::<PyResult<_>>()?;
         py.detach(|| self.context.store_many(items)).map_err(raise)
     }
 

@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Value {
 
 impl Key {
     fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        codec::encode(object).map(Self)
+        codec::encode_key(object).map(Self)
     }
 
     /// The object.
@@ -91,7 +91,7 @@ impl Value {
     }
 
     /// An object as it is now, whatever the program does with it later.
-    fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode(object)?) };
         if is_unchanging(object) {
             let _ = forms.object.set(object.clone().unbind());
@@ -100,7 +100,7 @@ impl Value {
     }
 
     /// The object, or one like it, where the program may change what it gets.
-    fn own<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn own<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match (self.0.object.get(), self.0.bytes.get()) {
             (Some(object), _) if is_unchanging(object.bind(py)) => Ok(object.bind(py).clone()),
             (_, Some(bytes)) => {
@@ -282,7 +282,7 @@ pub fn map_with_state(
             } else if let Some(next) = handle.updated(py) {
                 state.update(Value::kept(next.bind(py))?);
             }
-            Ok((!mapped.is_none()).then(|| Value::of(mapped.unbind())))
+            if mapped.is_none() { Ok(None) } else { Value::kept(&mapped).map(Some) }
         });
         mapped.unwrap_or_else(|error| give_up(error))
     };
@@ -295,7 +295,7 @@ pub fn map_with_state(
     }
     let mapped = pairs.map_with_state(spec);
     let snapshots = mapped.state_snapshots().then(tuples(&sc));
-    [mapped.then(rows_to_pieces(&sc, |py, value: Value| value.object(py))), snapshots]
+    [mapped.then(rows_to_pieces(&sc, |py, value: Value| value.own(py))), snapshots]
 }
 
 /// Sessions by key: (key, (start, end, values)), times in milliseconds.
@@ -303,7 +303,7 @@ pub fn session_window(stream: &DStream<Piece>, whose: &Arc<UserFunction>, gap: D
     let sc = stream.context().spark_context().clone();
     let sessions = stream.then(pairs(&sc, whose)).session_window(gap);
     sessions.then(rows_to_pieces(&sc, |py, (key, session): (Key, Session<Vec<Value>>)| {
-        let values = session.value.iter().map(|value| value.object(py)).collect::<PyResult<Vec<_>>>()?;
+        let values = session.value.iter().map(|value| value.own(py)).collect::<PyResult<Vec<_>>>()?;
         let session = (session.start.as_millis(), session.end.as_millis(), values);
         Ok((key.object(py)?, session).into_pyobject(py)?.into_any())
     }))
@@ -323,7 +323,7 @@ pub fn count_window(stream: &DStream<Piece>, whose: &Arc<UserFunction>, size: us
     });
     let windows = stream.then::<Value>(values).sliding_count_window(size, slide);
     windows.then(rows_to_pieces(&sc, |py, window: Vec<Value>| {
-        let objects = window.iter().map(|value| value.object(py)).collect::<PyResult<Vec<_>>>()?;
+        let objects = window.iter().map(|value| value.own(py)).collect::<PyResult<Vec<_>>>()?;
         Ok(PyList::new(py, objects)?.into_any())
     }))
 }

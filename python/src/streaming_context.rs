@@ -143,7 +143,7 @@ impl NativeStreamingContext {
     fn receiver_stream(&self, py: Python<'_>, receiver: Py<PyAny>, name: String) -> PyResult<NativeDStream> {
         self.make(py, || {
             let items = self.ssc.receiver_stream(PythonReceiver { receiver, name })?;
-            Ok(items.then(rows_to_pieces(self.ssc.spark_context(), |py, item: Value| item.object(py))))
+            Ok(items.then(rows_to_pieces(self.ssc.spark_context(), |py, item: Value| item.own(py))))
         })
     }
 

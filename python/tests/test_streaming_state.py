@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from datetime import datetime
 
 import pytest
@@ -184,3 +185,43 @@ def test_states_go_on_after_a_restart(sc, tmp_path):
             wait_for(ssc, lambda n=n: counts[-1] == {"word": n * (n + 1) // 2})
         finally:
             ssc.stop(False, True)
+
+
+Point = namedtuple("Point", "x y")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        # Equal keys of which a pickle could tell that they came about differently.
+        [Point("a b", "a b"), Point("".join(["a", " b"]), "".join(["a ", "b"]))],
+        [frozenset([8, 16, 0]), frozenset([0, 16, 8])],
+        [("a", frozenset({"x", "y"})), ("a", frozenset({"y", "x"}))],
+        [2**80, 2**80],
+    ],
+    ids=["named tuple", "frozen set", "frozen set in a tuple", "large number"],
+)
+def test_equal_keys_are_one_key(sc, tmp_path, keys):
+    batches = [[(key, 1)] for key in keys]
+    result = run(sc, lambda s: s.updateStateByKey(total), batches, checkpoint=tmp_path)
+    assert result == [[(keys[0], 1)], [(keys[0], 2)]]
+    assert type(result[1][0][0]) is type(keys[0])
+
+
+def test_outputs_have_objects_of_their_own(sc, tmp_path):
+    """What one output does to its objects is not seen by another one, nor by later batches."""
+    ssc = StreamingContext(sc, INTERVAL)
+    ssc.checkpoint(str(tmp_path))
+    batches = ssc.queueStream([[("k", [n])] for n in range(4)])
+    kept = batches.cache()
+    windows = batches.countWindow(2, 1)
+    for stream in (kept, windows):
+        stream.map(lambda row: (row[0][1] if type(row) is list else row[1]).append("changed")).foreachRDD(lambda rdd: rdd.count())
+    seen, windowed = collected(kept), collected(windows)
+    ssc.start()
+    try:
+        wait_for(ssc, lambda: len(windowed) >= 4)
+    finally:
+        ssc.stop(stopSparkContext=False)
+    assert seen[:4] == [[("k", [n])] for n in range(4)]
+    assert windowed[:4] == [[[("k", [0])]], *([[("k", [n - 1]), ("k", [n])]] for n in range(1, 4))]

@@ -95,34 +95,31 @@ class TaskFunction:
         self._run = chained(stages)
         self._stage_id = stage_id
         self._properties = properties
-        self._begun: list[tuple[int, TaskContext]] = []
+        # The contexts of tasks that have not ended, by thread: those of failed ones are replaced by the next.
+        self._begun: dict[int, TaskContext] = {}
 
     def __call__(self, split: int, items: Iterator[Any]) -> Iterable[Any]:
         """The items of a partition."""
-        entry = (threading.get_ident(), TaskContext(self._stage_id, split, self._properties()))
-        self._begun.append(entry)
-        _running[entry[0]] = entry[1]
+        thread, context = threading.get_ident(), TaskContext(self._stage_id, split, self._properties())
+        self._begun[thread] = _running[thread] = context
         result = self._run(split, items)
         if type(result) is list or type(result) is Items:
-            self._end(entry)
+            self._end(thread, context)
             return result
-        return itertools.chain(result, self._at_end(entry))
+        return itertools.chain(result, self._at_end(thread, context))
 
     def forget_tasks(self) -> None:
         """Ends the contexts of tasks that did not run to their end. To be called when the job is over."""
-        while self._begun:
-            self._end(self._begun[-1])
+        for thread, context in list(self._begun.items()):
+            self._end(thread, context)
 
-    def _at_end(self, entry: tuple[int, TaskContext]) -> Iterator[Any]:
-        self._end(entry)
+    def _at_end(self, thread: int, context: TaskContext) -> Iterator[Any]:
+        self._end(thread, context)
         return
         yield
 
-    def _end(self, entry: tuple[int, TaskContext]) -> None:
-        thread, context = entry
+    def _end(self, thread: int, context: TaskContext) -> None:
         if _running.get(thread) is context:
             del _running[thread]
-        try:
-            self._begun.remove(entry)
-        except ValueError:
-            return
+        if self._begun.get(thread) is context:
+            del self._begun[thread]

@@ -294,7 +294,17 @@ impl DStreamGraph {
 
     fn planning<'a>(&'a self, batch: &'a Batch) -> Planning<'a> {
         let (inputs, state, lost) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Planning { sc: &self.sc, zero: batch.zero, batch, inputs, state, lost, past: false, stand_in: None }
+        Planning {
+            sc: &self.sc,
+            zero: batch.zero,
+            batch,
+            inputs,
+            state,
+            lost,
+            past: false,
+            steps_only: false,
+            stand_in: None,
+        }
     }
 
     fn planned(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
@@ -312,11 +322,7 @@ impl DStreamGraph {
         let lost = planning.lost.load(Ordering::Relaxed);
         let mut due = Vec::new();
         if !lost {
-            // States move with every batch, whether or not an output operation looks at them this time.
-            for node in self.stateful.lock().iter() {
-                let place = |error: Error| error.context(node.name);
-                node.get_or_compute(batch.time, &planning).map_err(place)?;
-            }
+            self.plan_steps(&planning)?;
             let outputs = self.outputs.lock().clone();
             for (id, output) in outputs.into_iter().enumerate() {
                 let place = |error: Error| error.context(format!("{} at {}", output.name, output.call_site));
@@ -327,6 +333,14 @@ impl DStreamGraph {
         }
         let (state, inputs) = (planning.state.into_inner(), planning.inputs.into_inner());
         Ok(Planned { state, outputs: due, inputs, lost })
+    }
+
+    /// States move with every batch, whether or not an output operation looks at them this time.
+    fn plan_steps(&self, planning: &Planning<'_>) -> Result<()> {
+        self.stateful.lock().iter().try_for_each(|node| {
+            let place = |error: Error| error.context(node.name);
+            node.get_or_compute(planning.batch.time, planning).map_err(place).map(drop)
+        })
     }
 
     /// What brings the states forward in a batch, and then the rows of the output operations that are due, which are not run.
@@ -390,6 +404,16 @@ impl BatchPlanner for DStreamGraph {
             Job { output_op: id, name, description, run: Box::new(move || (output.body)(data, time)) }
         };
         Ok(JobSet { state, jobs: outputs.into_iter().map(job).collect(), inputs })
+    }
+
+    fn steps(&self, batch: &Batch) -> Result<Vec<StateStep>> {
+        let planning = Planning { steps_only: true, ..self.planning(batch) };
+        let discard = |_: &Error| self.in_use().values().for_each(|node| node.discard(batch.time));
+        self.plan_steps(&planning).inspect_err(discard)?;
+        if planning.lost.load(Ordering::Relaxed) {
+            return Err(Error::data(format!("data of the batch of {} is lost", batch.time)));
+        }
+        Ok(planning.state.into_inner())
     }
 
     fn has_state(&self) -> bool {

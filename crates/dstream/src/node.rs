@@ -55,6 +55,8 @@ pub struct Planning<'a> {
     pub lost: AtomicBool,
     /// Whether the batch is past, and only looked at.
     pub past: bool,
+    /// Only steps are wanted, to be run later: no function of the program's may look at states now.
+    pub steps_only: bool,
     /// What every parent has, where a node is planned only to learn its functions.
     pub stand_in: Option<Dataset>,
 }
@@ -64,6 +66,9 @@ impl Planning<'_> {
     pub fn run_steps(&self) -> Result<()> {
         if self.past || self.stand_in.is_some() || self.sc.is_shadow() {
             return Ok(());
+        }
+        if self.steps_only {
+            return Err(Error::usage("the states of the batch can't be looked at before those of earlier batches"));
         }
         let stamp = BatchStamp { id: self.batch.id, time: self.batch.time };
         self.state.lock().iter().try_for_each(|step| step.run_for(stamp))

@@ -139,6 +139,9 @@ impl MicroBatchExecution {
         if !graceful {
             shared.halted.wake();
         }
+        if self.own.contains(&this) {
+            shared.turns.give_up();
+        }
         stop_all(&shared.setup.inputs);
         let generating = threads.generator.thread().id() == this;
         if graceful && !generating {
@@ -148,10 +151,6 @@ impl MicroBatchExecution {
         shared.notify();
         // Called while a batch is planned, nothing can be waited for: all jobs come after that.
         if !generating {
-            if self.own.contains(&this) {
-                // The batch before ends after this.
-                shared.turns.give_up_waiting();
-            }
             let _ = threads.generator.join();
             if self.own.contains(&this) {
                 shared.run_jobs(&self.queue);
@@ -260,7 +259,12 @@ impl Shared {
         let jobs = match catch_panic("planning", || self.turns.plan(&batch)) {
             Ok(jobs) => jobs,
             Err(error) => {
-                self.setup.waiter.fail(error.context(format!("planning the batch of {time}")));
+                let error = error.context(format!("planning the batch of {time}"));
+                if self.turns.has_given_up() {
+                    tracing::warn!(%error, "a batch is left out; a restart from a checkpoint runs it");
+                } else {
+                    self.setup.waiter.fail(error);
+                }
                 if self.setup.planner.has_state() {
                     self.turns.not_planned(&batch);
                 }

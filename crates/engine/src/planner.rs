@@ -57,6 +57,12 @@ pub trait BatchPlanner: Send + Sync {
     /// before later batches run theirs.
     fn plan(&self, batch: &Batch) -> Result<JobSet>;
 
+    /// The state steps of a batch alone, which are run later: what a batch leaves that can't be planned. No function of the program's is
+    /// called that might look at states.
+    fn steps(&self, batch: &Batch) -> Result<Vec<StateStep>> {
+        self.plan(batch).map(|jobs| jobs.state)
+    }
+
     /// Whether batches change states.
     fn has_state(&self) -> bool {
         false

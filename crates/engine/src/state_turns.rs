@@ -7,11 +7,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::batch::{Batch, BatchId, BatchStamp};
 use crate::error::{Error, Result};
+use crate::function::catch_panic;
 use crate::planner::{BatchPlanner, JobSet, StateStep};
 use crate::state::StateStore;
 
@@ -23,6 +25,7 @@ pub struct StateTurns {
     /// Batches that are submitted and not over.
     open: Mutex<BTreeSet<BatchId>>,
     over: Condvar,
+    given_up: AtomicBool,
 }
 
 struct Owed {
@@ -52,7 +55,8 @@ pub fn inside<R>(batch: BatchId, body: impl FnOnce() -> R) -> R {
 impl StateTurns {
     /// No batch yet.
     pub fn new(store: Arc<dyn StateStore>, planner: Arc<dyn BatchPlanner>) -> Self {
-        Self { store, planner, owed: Mutex::default(), open: Mutex::default(), over: Condvar::new() }
+        let (owed, open, over) = (Mutex::default(), Mutex::default(), Condvar::new());
+        Self { store, planner, owed, open, over, given_up: AtomicBool::new(false) }
     }
 
     /// A batch is submitted.
@@ -68,7 +72,9 @@ impl StateTurns {
 
     /// A batch could not be planned: what it would have done to states is owed.
     pub fn not_planned(&self, batch: &Batch) {
-        self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps: None });
+        // Its steps hold the batch's data, which its sources may forget.
+        let steps = catch_panic("planning", || self.planner.steps(batch)).ok();
+        self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps });
     }
 
     /// Brings all states to the version after `batch`, when it is its turn.
@@ -81,16 +87,29 @@ impl StateTurns {
     /// Plans a batch. Where planning may run its state steps, its turn is waited for, and all states are brought to the version before it.
     pub fn plan(&self, batch: &Batch) -> Result<JobSet> {
         if self.planner.plans_in_turn() {
-            self.wait_for_turn(batch.id);
+            let mut open = self.open.lock();
+            while !self.has_given_up() && open.iter().any(|other| *other < batch.id) {
+                self.over.wait(&mut open);
+            }
+            drop(open);
+            if self.has_given_up() {
+                return Err(Error::retry("the stream was stopped by one of its own jobs before the batch's turn came"));
+            }
             self.settle(batch)?;
         }
         self.planner.plan(batch)
     }
 
-    /// Nobody waits for a turn any more: who would have to end the batch before waits for them.
-    pub fn give_up_waiting(&self) {
-        *self.open.lock() = BTreeSet::new();
+    /// No batch is planned in turn any more: a job stops the stream, and waits for the planning that would wait for that job's batch.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        drop(self.open.lock());
         self.over.notify_all();
+    }
+
+    /// Whether no batch is planned in turn any more.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Runs what is owed up to a batch.

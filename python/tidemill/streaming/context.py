@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,7 @@ class StreamingContext:
         self._properties = self._sc._local_properties.snapshot()
         self._native.start(call_site())
         StreamingContext._activeContext = self
+        atexit.register(_stop_at_exit)
 
     def awaitTermination(self, timeout: float | None = None) -> None:
         """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
@@ -221,3 +223,10 @@ class StreamingContext:
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise
+
+
+def _stop_at_exit() -> None:
+    """Ends a stream whose program has ended: its threads must not call Python while that is taken down."""
+    active = StreamingContext.getActive()
+    if active is not None:
+        active._native.stop(False, False)

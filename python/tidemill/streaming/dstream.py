@@ -15,6 +15,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..kept_items import keeping, reading
 from ..stages import (
     counting,
     filtering,
@@ -121,8 +122,11 @@ class DStream(OutputOperations):
 
     def persist(self, storageLevel: StorageLevel) -> DStream:
         """Keeps the RDDs of the batches, as the level says, for as long as batches that are still to come need them."""
+        # As of RDDs: what somebody could change is kept as pickles, so that each output has its own.
+        kept, site = self._native().map_partitions(keeping, "persist", call_site()), call_site()
+        kept.persist(storageLevel.engine_name)
+        self._registered = kept.map_partitions(reading, "persist", site)
         self.is_cached = True
-        self._native().persist(storageLevel.engine_name)
         return self
 
     def cache(self) -> DStream:

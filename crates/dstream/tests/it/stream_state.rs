@@ -635,3 +635,34 @@ fn streams_one_after_the_other_on_one_spark_context_have_states_of_their_own() -
     }
     Ok(())
 }
+
+/// A queue, like a socket, forgets a batch that has gone by: its rows must live on in the step that is owed.
+#[test]
+fn what_is_owed_holds_rows_that_their_source_has_forgotten() -> Result<()> {
+    let (folder, seen) = (tempfile::tempdir().unwrap(), std::sync::Arc::new(parking_lot::Mutex::new(Vec::new())));
+    let failures = std::sync::Arc::new(AtomicUsize::new(0));
+    let rows = std::sync::Arc::clone(&seen);
+    let context = TestContext::start(test_conf().set(FOLDER, folder.path().display()), s(1), false, move |ssc| {
+        let numbers = (1..=5).map(|n| ssc.spark_context().parallelize_in([n], 1));
+        let numbers = ssc.queue_stream(&tidemill_dstream::input::RddQueue::new(numbers), true)?;
+        let failures = std::sync::Arc::clone(&failures);
+        let sum = move |values: Vec<i64>, state: Option<i64>| {
+            assert!(!values.contains(&2) || failures.fetch_add(1, Ordering::SeqCst) >= 2, "not yet");
+            sum(values, state)
+        };
+        let rows = std::sync::Arc::clone(&rows);
+        let sums = numbers.map(|n: i64| ((), n)).update_state_by_key(sum);
+        sums.transform(|rdd| if rdd.is_empty().unwrap_or(true) { rdd } else { rdd.map_values(|n| -n) }).foreach_rdd(
+            move |rdd| {
+                rows.lock().push(rdd.collect()?);
+                Ok(())
+            },
+        )
+    })?;
+    for _ in 0..5 {
+        context.run_batch();
+    }
+    says(&context.stop().unwrap_err(), &["not yet"]);
+    assert_eq!(*seen.lock(), [vec![((), -1)], vec![((), -10)], vec![((), -15)]]);
+    Ok(())
+}
