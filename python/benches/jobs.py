@@ -50,7 +50,7 @@ def main():
     count = lines.count()
 
     ssc = StreamingContext(sc, options.interval)
-    folder = tempfile.TemporaryDirectory(prefix="tidemill-bench-")
+    folder = tempfile.TemporaryDirectory(prefix="tidemill-bench-", ignore_cleanup_errors=True)
     if options.job == "update_state":
         ssc.checkpoint(folder.name)
     batches_seen.wanted = options.warmup + options.batches
