@@ -24,19 +24,19 @@ fn value(record: u64) -> String {
     format!("{record:016x}").repeat(64)
 }
 
-/// Sends `rate` records a second for `time`, in steps of a millisecond.
-pub fn send_at_rate(server: &KafkaServer, rate: u64, time: Duration) -> Result<()> {
+/// Sends `rate` records a second for `time`, in steps of a millisecond, and waits until the broker has them; how many there are.
+pub fn send_at_rate(server: &KafkaServer, rate: u64, time: Duration) -> Result<u64> {
     let sender = server.client().sender()?;
     let (began, mut sent) = (Instant::now(), 0);
     while began.elapsed() < time {
         let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        while sent < due {
+        while sent < due && began.elapsed() < time {
             sender.send("in", partition(sent), &key(sent), &value(sent), &[])?;
             sent += 1;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    sender.flush()
+    sender.flush().map(|()| sent)
 }
 
 /// Sends records as fast as they go.

@@ -9,6 +9,8 @@ use tidemill::connectors::kafka::{
 };
 use tidemill::prelude::*;
 
+use crate::sustain::Batches;
+
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
@@ -73,6 +75,13 @@ impl Job {
         write(&counted.map_with_state(state_spec::function(count)))?;
         ssc.start()?;
         Ok(Self { ssc, _checkpoint: checkpoint })
+    }
+
+    /// What its batches tell from now on.
+    pub fn batches(&self) -> Arc<Batches> {
+        let batches = Arc::new(Batches::default());
+        batches.listen(&self.ssc);
+        batches
     }
 
     /// Ends it.

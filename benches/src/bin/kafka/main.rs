@@ -6,6 +6,7 @@
 mod feed;
 mod job;
 mod peer;
+mod sustain;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -58,6 +59,8 @@ enum What {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// The highest rate at which batches do not wait longer and longer. Without Spark.
+    Sustain(sustain::Trials),
 }
 
 /// A broker with two topics, whose records have the time of their append.
@@ -121,6 +124,7 @@ fn main() -> Result<()> {
                 }
             }
         }
+        What::Sustain(trials) => sustain::run(&trials)?,
     }
     Ok(())
 }
