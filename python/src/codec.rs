@@ -5,6 +5,7 @@
 //! are pickled. Objects of these types have one form only, so that forms can be compared where objects are keys; but 1, 1.0 and True, which
 //! Python finds equal, have three.
 
+use arrow::array::{Array, StringArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
@@ -53,6 +54,28 @@ pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     }
     out.truncate(start);
     pickle(obj, out)
+}
+
+/// Appends lines as the list that they are, of `str` or of `bytes`.
+pub fn encode_lines(lines: &StringArray, unicode: bool, out: &mut Vec<u8>) {
+    let tag = if unicode { TEXT } else { BYTES };
+    out.reserve(lines.value_data().len() + 3 * lines.len());
+    out.push(LIST);
+    put_varint((lines.len() - lines.null_count()) as u64, out);
+    lines.iter().flatten().for_each(|line| put_bytes(tag, line.as_bytes(), out));
+}
+
+/// How many objects an encoded list has; 0 of what is none.
+pub fn list_length(bytes: &[u8]) -> usize {
+    let mut length: u64 = 0;
+    let (Some(&(LIST | REPEATED)), Some(rest)) = (bytes.first(), bytes.get(1..)) else { return 0 };
+    for (byte, shift) in rest.iter().zip((0..64).step_by(7)) {
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return usize::try_from(length).unwrap_or(0);
+        }
+    }
+    0
 }
 
 /// The bytes of an object that is a key: equal objects of one type have the same, also named tuples and frozen sets, which pickles tell

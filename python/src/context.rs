@@ -15,6 +15,7 @@ use crate::kafka;
 use crate::operator::text_to_pieces;
 use crate::piece::Piece;
 use crate::rdd::NativeRdd;
+use crate::workers::{self, Place};
 
 /// The engine, for one program.
 #[pyclass(frozen)]
@@ -36,8 +37,27 @@ impl NativeContext {
         self.sc.default_parallelism()
     }
 
+    /// Has functions run in this place: `auto`, `driver` or `workers`; `command` starts a worker.
+    fn run_functions(&self, py: Python<'_>, place: &str, command: Vec<String>) -> PyResult<()> {
+        let place = match place {
+            "auto" => Place::Auto,
+            "driver" => Place::Driver,
+            "workers" => Place::Workers,
+            other => {
+                let text = format!("tidemill.python.functions is '{other}': it can be auto, driver or workers");
+                return Err(pyo3::exceptions::PyValueError::new_err(text));
+            }
+        };
+        py.detach(|| {
+            let tasks = self.sc.conf().task_threads()?;
+            workers::configure(place, tasks, command);
+            Ok(())
+        })
+        .map_err(raise)
+    }
+
     fn parallelize(&self, py: Python<'_>, partitions: Vec<Py<PyList>>) -> NativeRdd {
-        let pieces: Vec<Piece> = partitions.into_iter().map(Piece::of).collect();
+        let pieces: Vec<Piece> = partitions.into_iter().map(|list| Piece::of(list.into_bound(py))).collect();
         let rdd = py.detach(|| match pieces.len() {
             0 => self.sc.empty_rdd(),
             // A piece for each partition.
@@ -79,6 +99,9 @@ impl NativeContext {
     }
 
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.sc.stop());
+        py.detach(|| {
+            self.sc.stop();
+            workers::stop();
+        });
     }
 }

@@ -4,9 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use pyo3::create_exception;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use tidemill_engine::error::Error;
+
+use crate::codec;
+use crate::interpreter::with_python;
 
 create_exception!(
     tidemill,
@@ -41,6 +44,28 @@ pub fn failed(py: Python<'_>, whose: &str, raised: PyErr) -> Error {
     }
     let traceback = traceback(py, &raised);
     Error::usage(format!("the function of {whose} failed:\n{traceback}")).with_source(Raised(raised))
+}
+
+/// The exception that a worker has sent: its traceback, and its pickle, if it has one.
+pub fn raised_elsewhere(whose: &str, sent: &[u8]) -> Error {
+    with_python(|py| {
+        let read = || -> PyResult<(String, Option<PyErr>)> {
+            let (traceback, pickle): (String, Option<Vec<u8>>) = codec::decode(py, sent)?.extract()?;
+            let read = pickle.and_then(|pickle| py.import("pickle").ok()?.call_method1("loads", (pickle,)).ok());
+            let exception = read.filter(|read| read.is_instance_of::<PyBaseException>()).map(PyErr::from_value);
+            Ok((traceback, exception))
+        };
+        match read() {
+            Ok((traceback, exception)) => {
+                let error = Error::usage(format!("the function of {whose} failed:\n{traceback}"));
+                match exception {
+                    Some(exception) => error.with_source(Raised(exception)),
+                    None => error,
+                }
+            }
+            Err(raised) => Error::internal(format!("the function of {whose} failed in a worker: {raised}")),
+        }
+    })
 }
 
 /// What Python would print.

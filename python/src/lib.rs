@@ -2,12 +2,13 @@
 //!
 //! An RDD here is a data set of *pieces*, each a batch of Python objects ([`piece`]); a Python function works on a whole partition of them
 //! ([`operator`]). [`codec`] is the form of objects between stages and in states. [`rdd`] and [`stream`] are what Python holds in its
-//! hands; [`state`] has the operators that keep something between batches.
+//! hands; [`state`] has the operators that keep something between batches; [`workers`] are other processes that run functions.
 
 mod arrow_rows;
 mod codec;
 mod combine;
 mod context;
+mod cost;
 mod error;
 mod function;
 mod interpreter;
@@ -23,7 +24,11 @@ mod state;
 mod state_handle;
 mod stream;
 mod streaming_context;
+mod travel;
+mod user_function;
 mod words;
+mod worker;
+mod workers;
 
 use pyo3::pymodule;
 
@@ -56,6 +61,8 @@ mod _native {
     use super::stream::NativeDStream;
     #[pymodule_export]
     use super::streaming_context::NativeStreamingContext;
+    #[pymodule_export]
+    use super::travel::{forget_broadcast, piece_bytes, piece_objects};
     #[pymodule_export]
     use super::words::{list_words, sum_words};
 

@@ -1,6 +1,7 @@
 //! Operators over pieces: a Python function of a whole partition, and the ways into pieces and out of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch, StringArray};
 use pyo3::prelude::*;
@@ -12,29 +13,12 @@ use tidemill_engine::function::{CallSite, Emit, Flow, Operator, OperatorTask, Pe
 use tidemill_engine::lineage::{Deps, Lineage};
 
 use crate::arrow_rows::map_batch;
-use crate::error::failed;
 use crate::interpreter::with_python;
 use crate::piece::{Items, Piece, gather, iterate};
-
-/// A function of the user's: what it is part of, and where that was defined.
-pub struct UserFunction {
-    /// The function.
-    pub f: Py<PyAny>,
-    /// `reduceByKey at count.py:12`
-    pub whose: String,
-}
-
-impl UserFunction {
-    /// A function of an operation with this name at this place.
-    pub fn new(f: Py<PyAny>, name: &str, call_site: &str) -> Arc<Self> {
-        Arc::new(Self { f, whose: format!("{name} at {call_site}") })
-    }
-
-    /// Runs `body` with the interpreter; an exception is an error that says whose it was.
-    pub fn run<R>(&self, body: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<R>) -> Result<R> {
-        with_python(|py| body(py, self.f.bind(py)).map_err(|raised| failed(py, &self.whose, raised)))
-    }
-}
+use crate::travel::{self, End};
+use crate::user_function::Run;
+pub use crate::user_function::UserFunction;
+use crate::workers;
 
 /// A text that lives as long as the process: each is kept once.
 pub fn interned(text: String) -> &'static str {
@@ -124,10 +108,24 @@ pub fn whole_partition<T: Data, U: Data>(
     Transform::narrow(name, register::<U>(sc, name, operator))
 }
 
-/// `f(split, iterator) -> iterable`, once for each partition.
+/// `f(split, iterator) -> iterable`, once for each partition, in this process or in a worker.
 pub fn map_partitions(sc: &SparkContext, function: Arc<UserFunction>) -> Transform<Piece> {
     whole_partition(sc, "map_partitions", move |split, pieces: Vec<Piece>, out: &mut Emit<'_>| {
-        function.run(|py, f| emit(&f.call1((split, iterate(py, pieces)?))?, out))?
+        let rows = pieces.iter().map(Piece::count).sum();
+        let _here = match function.place(rows)? {
+            Run::Worker(lent, travelling) => match travel::run(lent, &function, travelling, split, &pieces, out)? {
+                End::Done => return Ok(()),
+                End::Unreadable(why) => {
+                    workers::stays(&function.whose, &why)?;
+                    None
+                }
+            },
+            Run::Here(here) => here,
+        };
+        let began = Instant::now();
+        function.run(|py, f| emit(&f.call1((split, iterate(py, pieces)?))?, out))??;
+        function.cost.observe(rows, began.elapsed());
+        Ok(())
     })
 }
 
@@ -195,7 +193,7 @@ pub fn rows_to_pieces<T: Data>(
         let rows: Vec<T> = chunk.take()?;
         let piece = with_python(|py| {
             let objects = rows.into_iter().map(|row| make(py, row)).collect::<PyResult<Vec<_>>>()?;
-            Ok(Piece::of(pyo3::types::PyList::new(py, objects)?.unbind()))
+            Ok(Piece::of(pyo3::types::PyList::new(py, objects)?))
         });
         out(Chunk::of(vec![
             piece.map_err(|raised: PyErr| Error::data(format!("a row can't be made an object: {raised}")))?,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{Array, RecordBatch, StringArray};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use pyo3::exceptions::PyStopIteration;
@@ -25,8 +25,8 @@ pub const PIECE_ROWS: usize = 1024;
 pub struct Piece(Arc<Content>);
 
 enum Content {
-    /// They are there.
-    Objects(Py<PyList>),
+    /// They are there; so many.
+    Objects(Py<PyList>, usize),
     /// A list, encoded.
     Encoded(Vec<u8>),
     /// Lines, and whether Python sees them as `str` or as `bytes`.
@@ -40,8 +40,9 @@ const ROWS: u8 = 1;
 
 impl Piece {
     /// Objects; the list must not be changed any more.
-    pub fn of(list: Py<PyList>) -> Self {
-        Self(Arc::new(Content::Objects(list)))
+    pub fn of(list: Bound<'_, PyList>) -> Self {
+        let rows = list.len();
+        Self(Arc::new(Content::Objects(list.unbind(), rows)))
     }
 
     /// Lines, as `str` or as `bytes`.
@@ -57,7 +58,7 @@ impl Piece {
     /// The objects.
     pub fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         match &*self.0 {
-            Content::Objects(list) => Ok(list.bind(py).clone()),
+            Content::Objects(list, _) => Ok(list.bind(py).clone()),
             Content::Encoded(bytes) => Ok(codec::decode(py, bytes)?.cast_into::<PyList>()?),
             Content::Text(lines, true) => PyList::new(py, lines.iter().flatten().map(|line| PyString::new(py, line))),
             Content::Text(lines, false) => {
@@ -76,7 +77,30 @@ impl Piece {
         }
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    /// How many objects.
+    pub fn count(&self) -> usize {
+        match &*self.0 {
+            Content::Objects(_, rows) => *rows,
+            Content::Encoded(list) => codec::list_length(list),
+            Content::Text(lines, _) => lines.len() - lines.null_count(),
+            Content::Rows(batch) => batch.num_rows(),
+        }
+    }
+
+    /// The same objects, in a form whose bytes are made without the interpreter.
+    pub fn encoded(&self, py: Python<'_>) -> PyResult<Self> {
+        match &*self.0 {
+            Content::Objects(list, _) => {
+                let mut bytes = Vec::new();
+                codec::encode_to(list.bind(py).as_any(), &mut bytes)?;
+                Ok(Self(Arc::new(Content::Encoded(bytes))))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// Bytes that `from_bytes` reads, also in another process.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         match &*self.0 {
             // As it came.
             Content::Encoded(list) => Ok([&[ENCODED], list.as_slice()].concat()),
@@ -88,7 +112,12 @@ impl Piece {
                 });
                 written.map(|()| bytes).map_err(|error| error.to_string())
             }
-            _ => with_python(|py| {
+            Content::Text(lines, unicode) => {
+                let mut bytes = vec![ENCODED];
+                codec::encode_lines(lines, *unicode, &mut bytes);
+                Ok(bytes)
+            }
+            Content::Objects(..) => with_python(|py| {
                 let mut bytes = vec![ENCODED];
                 let list = self.list(py)?;
                 codec::encode_to(list.as_any(), &mut bytes)?;
@@ -98,7 +127,8 @@ impl Piece {
         }
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    /// The objects of bytes that `to_bytes` gave.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         match bytes.split_first() {
             Some((&ENCODED, list)) => Ok(Self(Arc::new(Content::Encoded(list.to_vec())))),
             Some((&ROWS, stream)) => {
@@ -252,7 +282,7 @@ pub fn gather<'py>(objects: &Bound<'py, PyAny>, mut out: impl FnMut(Piece) -> Py
     loop {
         let next = list.call1((islice.call1((&objects, PIECE_ROWS))?,))?.cast_into::<PyList>()?;
         let length = next.len();
-        if length > 0 && !out(Piece::of(next.unbind()))? || length < PIECE_ROWS {
+        if length > 0 && !out(Piece::of(next))? || length < PIECE_ROWS {
             return Ok(());
         }
     }

@@ -77,7 +77,7 @@ pub fn shuffle(sc: &SparkContext, partitions: usize, target: Target) -> Transfor
                         }
                     }
                 }
-                Ok(lists.into_iter().map(|(place, list)| (place, Piece::of(list.unbind()))).collect())
+                Ok(lists.into_iter().map(|(place, list)| (place, Piece::of(list))).collect())
             })?;
             if placed.is_empty() { Ok(()) } else { out(Chunk::of(placed)).map(drop) }
         });

@@ -49,6 +49,15 @@ def sum_words(items: Any, separator: str | None, constant: int) -> Iterator[tupl
 def list_words(items: Any, separator: str | None, constant: Any) -> Iterator[tuple[str, list[Any]]] | None:
     """Words of lines with a list that has `constant` for each time they are there; None as of `sum_words`."""
 
+def forget_broadcast(number: int) -> None:
+    """Has workers give up their copies of a broadcast value."""
+
+def piece_objects(bytes: bytes) -> list[Any]:
+    """The list of a piece that another process has sent."""
+
+def piece_bytes(objects: list[Any]) -> bytes:
+    """A piece of this list, for another process."""
+
 class Items:
     """The items of a partition, as a function gets them. `iter` of it is an iterator in C."""
 
@@ -59,6 +68,7 @@ class Items:
 
 class NativeContext:
     def __init__(self, master: str, app_name: str, conf: dict[str, str]) -> None: ...
+    def run_functions(self, place: str, command: list[str]) -> None: ...
     def default_parallelism(self) -> int: ...
     def parallelize(self, partitions: list[list[Any]]) -> NativeRdd: ...
     def text_file(self, path: str, min_partitions: int, use_unicode: bool) -> NativeRdd: ...

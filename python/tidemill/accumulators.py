@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import threading
 import weakref
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .errors import PySparkRuntimeError, PySparkTypeError
 from .taskcontext import TaskContext
@@ -74,7 +76,7 @@ COMPLEX_ACCUMULATOR_PARAM: AddingAccumulatorParam[complex] = AddingAccumulatorPa
 class Accumulator(Generic[T]):
     """A value that tasks add to, with `add` or `+=`, and that only the driver can read.
 
-    What is added counts at once: also that of a task which fails later, and that of every run of an operation that is computed
+    What is added counts, at once or when the task ends: also that of a task which fails, and that of every run of an operation that is computed
     again. Functions of actions run once for each item.
 
     >>> total = sc.accumulator(1)
@@ -122,13 +124,52 @@ class Accumulator(Generic[T]):
     def __repr__(self) -> str:
         return f"Accumulator<id={self.aid}, value={self._value}>"
 
-    def __reduce__(self) -> tuple[Any, tuple[int]]:
-        return _accumulator_of, (self.aid,)
+    def __reduce__(self) -> tuple[Any, tuple[int, Any, AccumulatorParam[Any]]]:
+        return _accumulator_of, (self.aid, self.accum_param.zero(self._value), self.accum_param)
 
 
-def _accumulator_of(aid: int) -> Accumulator[Any]:
+class WorkersAccumulator(Accumulator[T]):
+    """What tasks in a worker add to instead of the driver's accumulator, which gets the sum at the end of each task."""
+
+    # None in processes that are no workers.
+    all: ClassVar[dict[int, WorkersAccumulator[Any]] | None] = None
+
+    def __init__(self, aid: int, zero: T, accum_param: AccumulatorParam[T]) -> None:
+        """One that begins with zero."""
+        super().__init__(aid, copy.deepcopy(zero), accum_param)
+        self._zero = zero
+        self._added = False
+
+    def add(self, term: T) -> None:
+        """Adds a value."""
+        super().add(term)
+        self._added = True
+
+    @classmethod
+    def take_sums(cls) -> list[tuple[int, Any]]:
+        """The numbers and the sums of those that something was added to; they begin again with zero."""
+        sums = []
+        for aid, accumulator in list((cls.all or {}).items()):
+            with accumulator._lock:
+                if accumulator._added:
+                    sums.append((aid, accumulator._value))
+                    accumulator._value, accumulator._added = copy.deepcopy(accumulator._zero), False
+        return sums
+
+
+def add_from_worker(sums: bytes) -> None:
+    """Adds what a task in a worker has added. An accumulator that nobody can read any more is left out."""
+    for aid, value in pickle.loads(sums):
+        accumulator = _accumulators.get(aid)
+        if accumulator is not None:
+            accumulator.add(value)
+
+
+def _accumulator_of(aid: int, zero: Any, param: AccumulatorParam[Any]) -> Accumulator[Any]:
     """The accumulator with this number, in a function that was pickled."""
-    return _accumulators[aid]
+    if WorkersAccumulator.all is None:
+        return _accumulators[aid]
+    return WorkersAccumulator.all.setdefault(aid, WorkersAccumulator(aid, zero, param))
 
 
 def new_accumulator(value: Any, param: AccumulatorParam[Any] | None) -> Accumulator[Any]:

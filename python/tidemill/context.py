@@ -28,6 +28,7 @@ from .files import AddedFiles
 from .jobs import Jobs
 from .lineage import Lineage
 from .version import SPARK_API_VERSION
+from .worker_command import worker_command
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class SparkContext(InputFunctions, JobFunctions):
         with SparkContext._lock:
             SparkContext._refuse_second(self.appName, self.master)
             self._native = NativeContext(self.master, self.appName, dict(self._conf.getAll()))
+            self._native.run_functions(self._conf.get("tidemill.python.functions", "auto") or "auto", worker_command())
             SparkContext._active_spark_context = self
         self._stopped = False
         self._rdd_ids = itertools.count()

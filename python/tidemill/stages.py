@@ -135,6 +135,7 @@ def _summed_words(splitting: Splitting, constant: int, stages: tuple[Stage, ...]
         summed = sum_words(items, splitting.separator, constant)
         return _one_by_one(stages, split, items) if summed is None else summed
 
+    run.needs_no_interpreter = True  # type: ignore[attr-defined]
     return run
 
 
@@ -149,6 +150,7 @@ def listed_words(stages: tuple[Stage, ...]) -> Stage | None:
         listed = list_words(items, splitting.separator, constant)
         return group_values(_one_by_one(stages, split, items)) if listed is None else listed
 
+    run.needs_no_interpreter = True  # type: ignore[attr-defined]
     return run
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import cloudpickle
+
 from ._native import Items
-from .stages import Stage, chained
+from .broadcast import broadcasts_noted
+from .files import SparkFiles
+from .stages import Stage, chained, fused
 
 __all__ = ["TaskContext", "TaskFunction", "forget_task"]
 
@@ -28,11 +34,17 @@ class TaskContext:
 
     _taskContext: ClassVar[TaskContext | None] = None
 
-    def __init__(self, stage: int = 0, partition: int = 0, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        stage: int = 0,
+        partition: int = 0,
+        properties: Mapping[str, str] | None = None,
+        attempt: int | None = None,
+    ) -> None:
         """The context of a new task. Contexts are made by the engine's side of this package."""
         self._stage = stage
         self._partition = partition
-        self._attempt = next(_attempts)
+        self._attempt = next(_attempts) if attempt is None else attempt
         self._properties: Mapping[str, str] = properties or {}
 
     @classmethod
@@ -53,7 +65,7 @@ class TaskContext:
         return 0
 
     def taskAttemptId(self) -> int:
-        """A number that no other task of the process has."""
+        """A number that no other task of the program has."""
         return self._attempt
 
     def getLocalProperty(self, key: str) -> str | None:
@@ -87,26 +99,63 @@ def chain_name(names: Sequence[str]) -> str:
 class TaskFunction:
     """Stages as one function that the engine calls in a task: it has a `TaskContext` while it runs.
 
-    `stage_id` and `properties` are what the contexts say.
+    `stage_id` and `properties` are what the contexts say. `guarded` makes of the stages those that run in this process, and `cancelled`
+    raises if the task is not wanted any more: workers are asked to end then.
     """
 
-    def __init__(self, stages: Sequence[Stage], stage_id: int, properties: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        stage_id: int,
+        properties: Callable[[], Mapping[str, str]],
+        guarded: Callable[[Sequence[Stage]], Sequence[Stage]] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> None:
         """A function of these stages."""
-        self._run = chained(stages)
+        self._run = chained(stages if guarded is None else guarded(stages))
+        # In a worker: the number of the next task, which the program gives.
+        self._attempt: int | None = None
+        self._stages = tuple(stages)
         self._stage_id = stage_id
         self._properties = properties
+        self._cancelled = cancelled
         # The contexts of tasks that have not ended, by thread: those of failed ones are replaced by the next.
         self._begun: dict[int, TaskContext] = {}
 
     def __call__(self, split: int, items: Iterator[Any]) -> Iterable[Any]:
         """The items of a partition."""
-        thread, context = threading.get_ident(), TaskContext(self._stage_id, split, self._properties())
+        thread, context = threading.get_ident(), TaskContext(self._stage_id, split, self._properties(), self._attempt)
         self._begun[thread] = _running[thread] = context
         result = self._run(split, items)
         if type(result) is list or type(result) is Items:
             self._end(thread, context)
             return result
         return itertools.chain(result, self._at_end(thread, context))
+
+    def travels(self) -> tuple[bytes, list[int], Callable[[], None] | None] | None:
+        """The form in which it goes to workers, the broadcast values in it, and what raises if it is cancelled.
+
+        None if it has to stay: it holds what can't be pickled, or is nothing but a count of words, which needs no interpreter.
+        """
+        if all(getattr(step, "needs_no_interpreter", False) for step in fused(self._stages)):
+            return None
+        with broadcasts_noted() as broadcasts:
+            try:
+                pickled = cloudpickle.dumps((self._stages, self._stage_id), pickle.HIGHEST_PROTOCOL)
+            except Exception:
+                return None
+        files = None if SparkFiles._added is None else SparkFiles._added._root
+        as_pyspark = getattr(sys.modules.get("pyspark"), "__tidemill__", False)
+        around = pickle.dumps((sys.path, files, as_pyspark, pickled), pickle.HIGHEST_PROTOCOL)
+        return around, list(broadcasts), self._cancelled
+
+    def next_task(self) -> tuple[int, dict[str, str]]:
+        """The number and the properties of a task that is to run in a worker."""
+        return next(_attempts), dict(self._properties())
+
+    def is_task(self, attempt: int, properties: Mapping[str, str]) -> None:
+        """Gives the next task what `next_task` has said."""
+        self._attempt, self._properties = attempt, lambda: properties
 
     def forget_tasks(self) -> None:
         """Ends the contexts of tasks that did not run to their end. To be called when the job is over."""

@@ -1,0 +1,19 @@
+"""How a worker process is started."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["worker_command"]
+
+
+def worker_command() -> list[str]:
+    """The command that starts a worker which finds the modules that this process finds; empty if there is no interpreter to start."""
+    if not sys.executable:
+        return []
+    # Ctrl-C is the program's to handle.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        f"sys.path[:] = {sys.path!r}; from {__package__}.worker import main; main()"
+    )
+    return [sys.executable, "-c", program]
