@@ -19,9 +19,14 @@ fn partition(record: u64) -> i32 {
     (record % PARTITIONS as u64) as i32
 }
 
-/// A kilobyte, not the same for every record.
-fn value(record: u64) -> String {
-    format!("{record:016x}").repeat(64)
+/// The bytes of a record's value, where nobody asks for others.
+pub const KILOBYTE: usize = 1024;
+
+/// A text of this length, not the same for every record.
+fn value(record: u64, bytes: usize) -> String {
+    let mut text = format!("{record:016x}").repeat(bytes.div_ceil(16));
+    text.truncate(bytes);
+    text
 }
 
 /// Sends `rate` records a second for `time`, in steps of a millisecond, and waits until the broker has them; how many there are.
@@ -31,7 +36,7 @@ pub fn send_at_rate(server: &KafkaServer, rate: u64, time: Duration) -> Result<u
     while began.elapsed() < time {
         let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
         while sent < due && began.elapsed() < time {
-            sender.send("in", partition(sent), &key(sent), &value(sent), &[])?;
+            sender.send("in", partition(sent), &key(sent), &value(sent, KILOBYTE), &[])?;
             sent += 1;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -39,9 +44,10 @@ pub fn send_at_rate(server: &KafkaServer, rate: u64, time: Duration) -> Result<u
     sender.flush().map(|()| sent)
 }
 
-/// Sends records as fast as they go.
-pub fn send_all(server: &KafkaServer, records: u64) -> Result<()> {
+/// Sends records with values of this length as fast as they go.
+pub fn send_all(server: &KafkaServer, records: u64, bytes: usize) -> Result<()> {
     let sender = server.client().sender()?;
-    (0..records).try_for_each(|record| sender.send("in", partition(record), &key(record), &value(record), &[]))?;
+    (0..records)
+        .try_for_each(|record| sender.send("in", partition(record), &key(record), &value(record, bytes), &[]))?;
     sender.flush()
 }

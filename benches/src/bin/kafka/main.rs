@@ -54,10 +54,16 @@ enum What {
     Throughput {
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
+        /// Bytes of a record's value.
+        #[arg(long, default_value_t = feed::KILOBYTE)]
+        bytes: usize,
         #[arg(long, default_value_t = 100)]
         interval_ms: u64,
         #[arg(long, default_value_t = 3)]
         runs: usize,
+        /// Bare clients, each with a part of the partitions.
+        #[arg(long, default_value_t = 1)]
+        clients: usize,
     },
     /// The highest rate at which batches do not wait longer and longer. Without Spark.
     Sustain(sustain::Trials),
@@ -105,15 +111,15 @@ fn main() -> Result<()> {
                 }
             }
         }
-        What::Throughput { records, interval_ms, runs } => {
+        What::Throughput { records, bytes, interval_ms, runs, clients } => {
             let server = server()?;
             let began = Instant::now();
-            feed::send_all(&server, records)?;
-            println!("{records} records of 1 kB are there after {:.1} s", began.elapsed().as_secs_f64());
+            feed::send_all(&server, records, bytes)?;
+            println!("{records} records of {bytes} bytes are there after {:.1} s", began.elapsed().as_secs_f64());
             println!("| run | bare client records/s | job records/s | share |");
             println!("|---|---|---|---|");
             for run in 1..=runs {
-                let bare = records as f64 / watch::read_all(&server.brokers(), "in", records)?.as_secs_f64();
+                let bare = records as f64 / watch::read_all(&server.brokers(), "in", records, clients)?.as_secs_f64();
                 let took = job::count_all(&server.brokers(), records, Duration::from_millis(interval_ms))?;
                 let ours = records as f64 / took.as_secs_f64();
                 println!("| {run} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare);

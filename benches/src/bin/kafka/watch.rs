@@ -1,7 +1,7 @@
 //! Who looks at results, and the bare loop around the client that the job is held against.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,14 +14,15 @@ use tidemill_servers::kafka::KafkaServer;
 
 use crate::PARTITIONS;
 
-fn consumer(brokers: &str, topic: &str) -> Result<BaseConsumer> {
+/// A consumer of those partitions that leave this rest when their number is divided by the number of `clients`.
+fn consumer(brokers: &str, topic: &str, (rest, clients): (usize, usize)) -> Result<BaseConsumer> {
     let failed = |error| Error::internal("Kafka's client failed").with_source(error);
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "watch").set("enable.auto.commit", "false");
     config.set("isolation.level", "read_committed").set("fetch.wait.max.ms", "50");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
+    for partition in (0..PARTITIONS).filter(|partition| *partition as usize % clients == rest) {
         list.add_partition_offset(topic, partition, Offset::Beginning).map_err(failed)?;
     }
     consumer.assign(&list).map_err(failed)?;
@@ -57,7 +58,7 @@ fn now_ms() -> i64 {
 
 /// Begins to read results.
 pub fn start(server: &KafkaServer) -> Result<Watch> {
-    let consumer = consumer(&server.brokers(), "out")?;
+    let consumer = consumer(&server.brokers(), "out", (0, 1))?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
@@ -91,15 +92,33 @@ impl Watch {
     }
 }
 
-/// How long a loop around the bare client takes to read this many records.
-pub fn read_all(brokers: &str, topic: &str, records: u64) -> Result<Duration> {
+/// How long loops around bare clients take to read so many records: a thread and a part of the partitions for each client.
+pub fn read_all(brokers: &str, topic: &str, records: u64, clients: usize) -> Result<Duration> {
     let began = Instant::now();
-    let consumer = consumer(brokers, topic)?;
-    let (mut read, mut bytes) = (0u64, 0usize);
-    while read < records {
+    let read = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let loops: Vec<_> = (0..clients)
+            .map(|client| {
+                scope.spawn({
+                    let read = &read;
+                    move || read_some(&consumer(brokers, topic, (client, clients))?, read, records)
+                })
+            })
+            .collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().unwrap_or_else(|_| Err(Error::internal("a loop around Kafka's client has panicked")))
+        };
+        loops.into_iter().try_for_each(ended)
+    })?;
+    Ok(began.elapsed())
+}
+
+fn read_some(consumer: &BaseConsumer, read: &AtomicU64, records: u64) -> Result<()> {
+    let mut bytes = 0;
+    while read.load(Ordering::Relaxed) < records {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                read += 1;
+                read.fetch_add(1, Ordering::Relaxed);
                 bytes += message.payload().map_or(0, <[u8]>::len);
             }
             Some(Err(error)) => return Err(Error::internal("Kafka's client failed").with_source(error)),
@@ -107,5 +126,5 @@ pub fn read_all(brokers: &str, topic: &str, records: u64) -> Result<Duration> {
         }
     }
     std::hint::black_box(bytes);
-    Ok(began.elapsed())
+    Ok(())
 }
