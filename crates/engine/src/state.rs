@@ -17,6 +17,7 @@ pub mod operator_record;
 pub mod reader;
 pub mod replay;
 mod restore;
+mod row_writer;
 pub mod shape;
 
 use std::collections::HashMap;

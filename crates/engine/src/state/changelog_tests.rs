@@ -123,6 +123,21 @@ fn every_version_comes_back_from_changes_and_snapshots() {
 }
 
 #[test]
+fn snapshots_do_not_grow_with_the_batches_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), None, None, NEVER).unwrap();
+    let mut sizes = Vec::new();
+    for round in 0..40 {
+        write(&store, 30 * round..30 * (round + 1)).unwrap();
+        store.snapshot_all().unwrap();
+        sizes.extend(files(folder.path(), ".snapshot").iter().map(|file| file.metadata().unwrap().len()));
+    }
+    check(&store, 1199..=1200);
+    let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+    assert!(most < &(2 * least), "{least} to {most} bytes");
+}
+
+#[test]
 fn what_lies_behind_the_last_committed_batch_did_not_happen() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), None, None, NEVER).unwrap();

@@ -16,6 +16,7 @@ use super::change::change_schema;
 use super::changelog::Shared;
 use super::entry::from_ipc;
 use super::index::{Index, Snapshot, Way};
+use super::row_writer::RowWriter;
 use super::{StateId, StateVersion};
 use crate::checkpoint::{CheckpointStorage, checked_json};
 use crate::chunk::binary_column;
@@ -196,20 +197,19 @@ fn merge(shared: &Shared, id: &StateId, way: &Way, base: Vec<RecordBatch>, versi
         .map_err(|error| Error::internal("the header of a snapshot can't be encoded").with_source(error))?;
     bytes.extend((header.len() as u32).to_le_bytes());
     bytes.extend(header);
-    let mut writer = StreamWriter::try_new(&mut bytes, &change_schema())?;
+    let mut rows = RowWriter::new(StreamWriter::try_new(&mut bytes, &change_schema())?);
     for batch in base {
         let keys = binary_column(&batch, 0)?;
         let stays: BooleanArray = (0..keys.len()).map(|row| Some(!newest.contains_key(keys.value(row)))).collect();
-        writer.write(&filter_record_batch(&batch, &stays)?)?;
+        rows.push(filter_record_batch(&batch, &stays)?)?;
     }
     for (n, batch) in changes.iter().enumerate() {
         let (keys, values) = (binary_column(batch, 0)?, binary_column(batch, 1)?);
         let last = |row: usize| newest.get(keys.value(row)) == Some(&(n, row)) && values.is_valid(row);
         let stays: BooleanArray = (0..keys.len()).map(|row| Some(last(row))).collect();
-        writer.write(&filter_record_batch(batch, &stays)?)?;
+        rows.push(filter_record_batch(batch, &stays)?)?;
     }
-    writer.finish()?;
-    drop(writer);
+    rows.finish()?;
     let crc = crc32fast::hash(&bytes);
     bytes.extend(crc.to_le_bytes());
     Ok(bytes.into())
