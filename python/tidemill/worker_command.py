@@ -9,7 +9,8 @@ __all__ = ["worker_command"]
 
 def worker_command() -> list[str]:
     """The command that starts a worker which finds the modules that this process finds; empty if there is no interpreter to start."""
-    if not sys.executable:
+    # A frozen program is its own executable: it would start itself.
+    if not sys.executable or getattr(sys, "frozen", False):
         return []
     # Ctrl-C is the program's to handle.
     program = (
