@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, RecordBatch, StringArray};
 use arrow::ipc::reader::StreamReader;
@@ -16,13 +17,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::arrow_rows::rows_of;
 use crate::codec;
 use crate::interpreter::with_python;
+use crate::state::is_unchanging;
 
 /// Objects per piece, where we choose.
 pub const PIECE_ROWS: usize = 1024;
 
-/// Some objects, one after the other. Cheap to clone; nobody changes them.
-#[derive(Clone)]
-pub struct Piece(Arc<Content>);
+/// Some objects, one after the other. Cheap to clone: then each who asks for the objects gets its own, if they can be changed.
+pub struct Piece {
+    content: Arc<Content>,
+    shared: Arc<AtomicBool>,
+}
+
+impl Clone for Piece {
+    fn clone(&self) -> Self {
+        // Whoever has it already, too: it may not have looked yet.
+        self.shared.store(true, Ordering::Relaxed);
+        Self { content: Arc::clone(&self.content), shared: Arc::clone(&self.shared) }
+    }
+}
 
 enum Content {
     /// They are there; so many.
@@ -38,27 +50,33 @@ enum Content {
 const ENCODED: u8 = 0;
 const ROWS: u8 = 1;
 
+impl From<Content> for Piece {
+    fn from(content: Content) -> Self {
+        Self { content: Arc::new(content), shared: Arc::default() }
+    }
+}
+
 impl Piece {
     /// Objects; the list must not be changed any more.
     pub fn of(list: Bound<'_, PyList>) -> Self {
         let rows = list.len();
-        Self(Arc::new(Content::Objects(list.unbind(), rows)))
+        Content::Objects(list.unbind(), rows).into()
     }
 
     /// Lines, as `str` or as `bytes`.
     pub fn text(lines: StringArray, unicode: bool) -> Self {
-        Self(Arc::new(Content::Text(lines, unicode)))
+        Content::Text(lines, unicode).into()
     }
 
     /// Rows of columns.
     pub fn rows(batch: RecordBatch) -> Self {
-        Self(Arc::new(Content::Rows(batch)))
+        Content::Rows(batch).into()
     }
 
     /// The objects.
     pub fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        match &*self.0 {
-            Content::Objects(list, _) => Ok(list.bind(py).clone()),
+        match &*self.content {
+            Content::Objects(list, _) => self.own(list.bind(py)),
             Content::Encoded(bytes) => Ok(codec::decode(py, bytes)?.cast_into::<PyList>()?),
             Content::Text(lines, true) => PyList::new(py, lines.iter().flatten().map(|line| PyString::new(py, line))),
             Content::Text(lines, false) => {
@@ -68,9 +86,21 @@ impl Piece {
         }
     }
 
+    /// The list, or one like it for a reader of several, where they could see what one of them does with the objects.
+    fn own<'py>(&self, list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        if !self.shared.load(Ordering::Relaxed) || list.iter().all(|object| is_unchanging(&object)) {
+            return Ok(list.clone());
+        }
+        match codec::encode(list.as_any()) {
+            Ok(bytes) => Ok(codec::decode(list.py(), &bytes)?.cast_into::<PyList>()?),
+            // What can't be pickled is shared.
+            Err(_) => Ok(list.clone()),
+        }
+    }
+
     /// The objects as Arrow columns: text as it is, rows as they are, others as Python's Arrow library turns them into a column.
     pub fn batch(&self, py: Python<'_>) -> PyResult<RecordBatch> {
-        match &*self.0 {
+        match &*self.content {
             Content::Rows(batch) => Ok(batch.clone()),
             Content::Text(lines, _) => crate::arrow_rows::batch_of_text(lines),
             _ => crate::arrow_rows::batch_of(&self.list(py)?),
@@ -79,7 +109,7 @@ impl Piece {
 
     /// How many objects.
     pub fn count(&self) -> usize {
-        match &*self.0 {
+        match &*self.content {
             Content::Objects(_, rows) => *rows,
             Content::Encoded(list) => codec::list_length(list),
             Content::Text(lines, _) => lines.len() - lines.null_count(),
@@ -89,11 +119,11 @@ impl Piece {
 
     /// The same objects, in a form whose bytes are made without the interpreter.
     pub fn encoded(&self, py: Python<'_>) -> PyResult<Self> {
-        match &*self.0 {
+        match &*self.content {
             Content::Objects(list, _) => {
                 let mut bytes = Vec::new();
                 codec::encode_to(list.bind(py).as_any(), &mut bytes)?;
-                Ok(Self(Arc::new(Content::Encoded(bytes))))
+                Ok(Content::Encoded(bytes).into())
             }
             _ => Ok(self.clone()),
         }
@@ -101,7 +131,7 @@ impl Piece {
 
     /// Bytes that `from_bytes` reads, also in another process.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        match &*self.0 {
+        match &*self.content {
             // As it came.
             Content::Encoded(list) => Ok([&[ENCODED], list.as_slice()].concat()),
             Content::Rows(batch) => {
@@ -130,7 +160,7 @@ impl Piece {
     /// The objects of bytes that `to_bytes` gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         match bytes.split_first() {
-            Some((&ENCODED, list)) => Ok(Self(Arc::new(Content::Encoded(list.to_vec())))),
+            Some((&ENCODED, list)) => Ok(Content::Encoded(list.to_vec()).into()),
             Some((&ROWS, stream)) => {
                 let read = StreamReader::try_new(stream, None).and_then(|mut reader| reader.next().transpose());
                 match read {
@@ -219,7 +249,7 @@ impl Items {
     pub fn take_text(&self) -> Option<Vec<StringArray>> {
         let mut state = self.state.lock();
         let Reading::Whole(pieces) = &mut *state else { return None };
-        let text = |piece: &Piece| match &*piece.0 {
+        let text = |piece: &Piece| match &*piece.content {
             Content::Text(lines, true) => Some(lines.clone()),
             _ => None,
         };
@@ -244,7 +274,7 @@ impl Items {
     /// Whether they are lines of text that nobody has begun to read: the engine has them still to itself.
     fn is_text(&self) -> bool {
         match &*self.state.lock() {
-            Reading::Whole(pieces) => pieces.iter().all(|piece| matches!(&*piece.0, Content::Text(_, true))),
+            Reading::Whole(pieces) => pieces.iter().all(|piece| matches!(&*piece.content, Content::Text(_, true))),
             Reading::Begun(_) => false,
         }
     }

@@ -77,7 +77,9 @@ pub fn shuffle(sc: &SparkContext, partitions: usize, target: Target) -> Transfor
                         }
                     }
                 }
-                Ok(lists.into_iter().map(|(place, list)| (place, Piece::of(list))).collect())
+                // Encoded here, and not where they are sent: what can't be is an error of this operation of the program's.
+                let encoded = |(place, list)| Ok((place, Piece::of(list).encoded(py)?));
+                lists.into_iter().map(encoded).collect()
             })?;
             if placed.is_empty() { Ok(()) } else { out(Chunk::of(placed)).map(drop) }
         });

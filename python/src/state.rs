@@ -90,6 +90,12 @@ impl Value {
         Self(Arc::new(Forms { object: OnceLock::from(object), bytes: OnceLock::new() }))
     }
 
+    /// An object, which must not be changed any more, with its bytes.
+    pub fn encoded(object: Bound<'_, PyAny>) -> PyResult<Self> {
+        let bytes = OnceLock::from(codec::encode(&object)?);
+        Ok(Self(Arc::new(Forms { object: OnceLock::from(object.unbind()), bytes })))
+    }
+
     /// An object as it is now, whatever the program does with it later.
     pub fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode(object)?) };
@@ -129,17 +135,22 @@ fn damaged() -> PyErr {
     PyRuntimeError::new_err("a value of a state has neither an object nor bytes")
 }
 
-/// Whether nobody can change an object: numbers, text, and tuples of those.
-fn is_unchanging(object: &Bound<'_, PyAny>) -> bool {
-    let is_plain = |object: &Bound<'_, PyAny>| {
-        object.is_none()
-            || object.is_exact_instance_of::<PyInt>()
-            || object.is_exact_instance_of::<PyString>()
-            || object.is_exact_instance_of::<PyFloat>()
-            || object.is_exact_instance_of::<PyBool>()
-            || object.is_exact_instance_of::<PyBytes>()
-    };
-    is_plain(object) || object.cast_exact::<PyTuple>().is_ok_and(|tuple| tuple.iter().all(|item| is_plain(&item)))
+/// Whether nobody can change an object: numbers, text, and tuples of those, not nested deeply.
+pub fn is_unchanging(object: &Bound<'_, PyAny>) -> bool {
+    is_unchanging_within(object, 3)
+}
+
+fn is_unchanging_within(object: &Bound<'_, PyAny>, depth: u8) -> bool {
+    object.is_none()
+        || object.is_exact_instance_of::<PyString>()
+        || object.is_exact_instance_of::<PyInt>()
+        || object.is_exact_instance_of::<PyFloat>()
+        || object.is_exact_instance_of::<PyBool>()
+        || object.is_exact_instance_of::<PyBytes>()
+        || (depth > 0
+            && object
+                .cast_exact::<PyTuple>()
+                .is_ok_and(|tuple| tuple.iter().all(|item| is_unchanging_within(&item, depth - 1))))
 }
 
 /// The stream or RDD of pairs of an operator by key.
@@ -149,7 +160,8 @@ fn emit_pairs<'py>(
     pairs: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     out: &mut Emit<'_>,
 ) -> PyResult<Result<()>> {
-    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((Key::of(&key)?, Value::of(value.unbind())));
+    // Encoded here, and not where they are sent: what can't be is an error of this operation of the program's.
+    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((Key::of(&key)?, Value::encoded(value)?));
     let pairs = pairs.map(pair).collect::<PyResult<Vec<Pairs>>>()?;
     Ok(if pairs.is_empty() { Ok(()) } else { out(Chunk::of(pairs)).map(drop) })
 }
@@ -192,7 +204,7 @@ fn tuples(sc: &SparkContext) -> Transform<Piece> {
 
 /// Ends the task with an error of the user's function, from within a closure that can't return one.
 fn give_up(error: Error) -> ! {
-    std::panic::resume_unwind(Box::new(error.to_string()))
+    std::panic::resume_unwind(Box::new(error))
 }
 
 fn initial_pairs(initial: Option<&Rdd<Piece>>, whose: &Arc<UserFunction>) -> Option<Rdd<Pairs>> {

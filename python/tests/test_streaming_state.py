@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 from streaming_batches import INTERVAL, by_key, collected, run, wait_for
 
+from tidemill import PythonException
 from tidemill.streaming import StateSpec, StreamingContext
 
 
@@ -225,3 +226,22 @@ def test_outputs_have_objects_of_their_own(sc, tmp_path):
         ssc.stop(stopSparkContext=False)
     assert seen[:4] == [[("k", [n])] for n in range(4)]
     assert windowed[:4] == [[[("k", [0])]], *([[("k", [n - 1]), ("k", [n])]] for n in range(1, 4))]
+
+
+def fails(*_):
+    raise LookupError("nothing there")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda s: s.updateStateByKey(fails),
+        lambda s: s.mapWithState(StateSpec.function(fails)),
+        lambda s: s.reduceByKeyAndWindow(fails, fails, 5 * INTERVAL, INTERVAL),
+    ],
+    ids=["updateStateByKey", "mapWithState", "reduceByKeyAndWindow"],
+)
+def test_the_exception_of_a_state_is_the_cause(sc, tmp_path, program):
+    with pytest.raises(PythonException, match=r"(?s)the function of .*fails.*nothing there") as raised:
+        run(sc, program, [[("k", 1), ("k", 2)]] * 3, checkpoint=tmp_path)
+    assert isinstance(raised.value.__cause__, LookupError)

@@ -292,9 +292,15 @@ pub fn in_task<R>(function: &Function, step: impl FnOnce() -> Result<R>) -> Resu
     let outer = IN_TASK.replace(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
     IN_TASK.set(outer);
-    result.unwrap_or_else(|panic| {
-        Err(Error::usage(format!("the closure of {function:?} panicked: {}", panic_message(&*panic))))
-    })
+    result.unwrap_or_else(|panic| Err(panic_error(&format!("the closure of {function:?}"), panic)))
+}
+
+/// A panic as an error that says whose it was; the error itself, if that is what was thrown.
+fn panic_error(whose: &str, panic: Box<dyn std::any::Any + Send>) -> Error {
+    match panic.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(panic) => Error::usage(format!("{whose} panicked: {}", panic_message(&*panic))),
+    }
 }
 
 /// What a panic said.
@@ -308,8 +314,7 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// The result of `body`; a panic in it is an error that says whose it was.
 pub fn catch_panic<R>(whose: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
-        .unwrap_or_else(|panic| Err(Error::usage(format!("{whose} panicked: {}", panic_message(&*panic)))))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_error(whose, panic)))
 }
 
 /// An error where the caller is inside a task: RDDs and contexts are the driver's.
