@@ -56,11 +56,8 @@ pub fn known_pairing<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<Bound
     if !same_code(function, patterns(py)?.pair.bind(py))? {
         return Ok(None);
     }
-    let constants = function.getattr("__code__")?.getattr("co_consts")?.cast_into::<PyTuple>()?;
-    Ok(match constants.len() {
-        0 => None,
-        length => Some(PyTuple::new(py, [constants.get_item(length - 1)?])?),
-    })
+    // Where the constant stands in the code depends on the version of Python, and on whether there is a docstring.
+    Ok(Some(PyTuple::new(py, [function.call1((py.None(),))?.get_item(1)?])?))
 }
 
 /// Whether a function of two values is known to add them.
@@ -82,7 +79,9 @@ pub fn known_split<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     }
     let constants = function.getattr("__code__")?.getattr("co_consts")?.cast_into::<PyTuple>()?;
     let separator = constants.get_item(constants.len() - 1)?;
-    Ok(if separator.is_exact_instance_of::<PyString>() { Some(PyTuple::new(py, [separator])?) } else { None })
+    // A surrogate on its own has no UTF-8, which text is in.
+    let is_text = separator.cast_exact::<PyString>().is_ok_and(|separator| separator.to_str().is_ok());
+    Ok(if is_text { Some(PyTuple::new(py, [separator])?) } else { None })
 }
 
 /// Whether a plain function runs the same instructions as a pattern, on arguments of any names. Constants may differ.

@@ -4,9 +4,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 /// A hash that does not depend on the process: 0 for None, Python's own for numbers, the old one of CPython for tuples, FNV-1a for text and
-/// bytes. Of other objects it is `hash(obj)`.
+/// bytes. Of other objects, and of those whose class has a hash of its own, it is `hash(obj)`.
 #[pyfunction]
 pub fn portable_hash(obj: &Bound<'_, PyAny>) -> PyResult<isize> {
+    if has_own_hash(obj)? {
+        return obj.hash();
+    }
     if let Ok(text) = obj.cast::<PyString>() {
         return text.to_str().map_or_else(|_| obj.hash(), |text| Ok(fnv(text.as_bytes())));
     }
@@ -20,6 +23,23 @@ pub fn portable_hash(obj: &Bound<'_, PyAny>) -> PyResult<isize> {
         Ok(bytes) => Ok(fnv(bytes.as_bytes())),
         Err(_) => obj.hash(),
     }
+}
+
+/// Whether it is text, bytes or a tuple of a class that hashes them in another way, for it compares them in another way.
+fn has_own_hash(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = obj.py();
+    let base = if obj.is_exact_instance_of::<PyString>() || obj.is_exact_instance_of::<PyTuple>() {
+        return Ok(false);
+    } else if obj.is_instance_of::<PyString>() {
+        py.get_type::<PyString>()
+    } else if obj.is_instance_of::<PyTuple>() {
+        py.get_type::<PyTuple>()
+    } else if obj.is_instance_of::<PyBytes>() {
+        py.get_type::<PyBytes>()
+    } else {
+        return Ok(false);
+    };
+    Ok(!obj.get_type().getattr("__hash__")?.is(&base.getattr("__hash__")?))
 }
 
 /// <http://www.isthe.com/chongo/tech/comp/fnv/>, of 64 bits, folded to be positive.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import operator
 import sys
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tidemill import RDD, SparkContext, TidemillError
+from tidemill import RDD, PythonException, SparkContext, TidemillError
 
 NUMBERS = [5, 3, 8, 1, 9, 2, 8]
 PAIRS = [("a", 1), ("b", 2), ("a", 3), ("c", 4)]
@@ -114,3 +118,60 @@ def test_mapArrow_works_on_columns(sc: SparkContext, tmp_path: Any) -> None:
     shouted = sc.textFile(str(tmp_path / "lines.txt")).mapArrow(upper)
     assert shouted.collect() == ["TO BE", "OR NOT"]
     assert shouted.map(len).collect() == [5, 6]
+
+
+def test_pipe_raises_what_the_functions_before_it_raise(sc: SparkContext) -> None:
+    numbers = sc.parallelize(range(6), 2)
+    with pytest.raises(PythonException, match="ZeroDivisionError"):
+        numbers.map(lambda n: 12 // (n - 4)).pipe("cat").collect()
+
+
+def test_each_reader_of_a_shuffle_has_objects_of_its_own(sc: SparkContext) -> None:
+    grouped = sc.parallelize([("k", [1])], 1).reduceByKey(lambda a, b: a + b, 1)
+    appended = grouped.union(grouped).map(lambda pair: (pair[0], pair[1].append(9) or pair[1]))
+    assert appended.collect() == [("k", [1, 9])] * 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rdd: rdd.map(lambda n: (n, n)).reduceByKey(lambda a, b: a + b),
+        lambda rdd: rdd.repartition(3),
+        lambda rdd: rdd.zip(rdd),
+        lambda rdd: rdd.mapArrow(lambda batch: batch),
+    ],
+    ids=["reduceByKey", "repartition", "zip", "mapArrow"],
+)
+def test_an_rdd_that_nobody_holds_is_gone_at_once(sc: SparkContext, make: Callable[[Any], Any]) -> None:
+    if make(sc.parallelize(range(4), 2)).count() != 4:
+        raise AssertionError("the RDD does not work")
+    gc.collect()
+    gc.disable()
+    try:
+        rdd = make(sc.parallelize(range(4), 2))
+        rdd.count()
+        gone = weakref.ref(rdd)
+        del rdd
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_what_cannot_be_sent_on_is_an_error_that_says_why(sc: SparkContext) -> None:
+    locks = sc.parallelize(range(2), 2).map(lambda n: (n, threading.Lock()))
+    with pytest.raises(PythonException, match=r"(?s)partitionBy at test_rdd_elements\.py.*lock") as raised:
+        locks.partitionBy(2).count()
+    assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_methods_of_items_that_leak_the_end_of_an_iterator(sc: SparkContext) -> None:
+    iterators = sc.parallelize(range(4), 1).map(lambda n: iter(range(n)))
+    with pytest.raises(PythonException, match="StopIteration"):
+        iterators.map(operator.methodcaller("__next__")).collect()
+
+
+def test_a_separator_that_has_no_utf_8(sc: SparkContext, tmp_path: Any) -> None:
+    (tmp_path / "lines").write_text("a b\n")
+    lines = sc.textFile(str(tmp_path / "lines"))
+    words = lines.flatMap(lambda x: x.split("\ud800")).map(lambda word: (word, 1)).reduceByKey(operator.add)
+    assert words.collect() == [("a b", 1)]

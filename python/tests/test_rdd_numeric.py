@@ -137,3 +137,10 @@ def test_countApproxDistinct_of_nothing(sc: SparkContext) -> None:
     assert sc.emptyRDD().countApproxDistinct() == 0
     with pytest.raises(ValueError, match="relativeSD should be greater than 0.000017"):
         sc.parallelize([1]).countApproxDistinct(0.00000001)
+
+
+@pytest.mark.parametrize("values", [[math.inf, -math.inf], [1e200, -1e200], [1e308, 1e308], [1.0, math.inf]])
+def test_statistics_without_bounds_are_numbers(sc: SparkContext, values: list[float]) -> None:
+    expected = StatCounter(values)
+    stats = sc.parallelize(values, 1).stats()
+    assert repr(stats) == repr(expected) and stats.count() == 2

@@ -136,3 +136,19 @@ def test_sampleByKey(sc: SparkContext) -> None:
 def test_items_that_are_no_pairs(sc: SparkContext) -> None:
     with pytest.raises(TidemillError, match="pair"):
         sc.parallelize([1, 2]).reduceByKey(operator.add).collect()
+
+
+class Folded(str):
+    """A text whose case makes no difference."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
+def test_keys_that_compare_in_their_own_way_are_one_key(sc: SparkContext) -> None:
+    pairs = sc.parallelize([(Folded(word), 1) for word in ("a", "A", "b", "B", "a", "C")], 3)
+    counts = pairs.reduceByKey(operator.add, 7).collect()
+    assert sorted((key.lower(), n) for key, n in counts) == [("a", 3), ("b", 2), ("c", 1)]

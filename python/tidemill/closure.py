@@ -19,7 +19,8 @@ from .errors import PySparkRuntimeError
 
 _PROTOCOL = 5
 _C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
-_C_CALLABLES = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
+# Not attrgetter and methodcaller, which run properties and methods of the items' own.
+_C_CALLABLES = (operator.itemgetter,)
 
 F = TypeVar("F")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import stages
+from .callsite import call_site
 from .closure import capture
 from .lineage import Lineage
 
@@ -81,8 +82,9 @@ class ElementFunctions(Lineage[T]):
         `f` takes a `pyarrow.RecordBatch` and gives one. Lines of text are one column, `value`; a text file's come without having
         been Python objects. The items of the result are its rows: dicts by column, or the values alone of one column `value`.
         """
-        closure = capture(f)
-        made = self._built(lambda native: native.map_arrow(f, "mapArrow", made._site), kind="ArrowRDD")
+        # Not the site of `made`: a function that holds the RDD that holds it would keep its data until the next collection of cycles.
+        closure, site = capture(f), call_site()
+        made = self._built(lambda native: native.map_arrow(f, "mapArrow", site), kind="ArrowRDD")
         made._closure = closure
         return made
 
@@ -147,21 +149,26 @@ class ElementFunctions(Lineage[T]):
         def lines(items: Iterator[Any]) -> Iterator[str]:
             program = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert program.stdout is not None
-            writer = threading.Thread(target=_feed, args=(program.stdin, items), daemon=True)
+            raised: list[BaseException] = []
+            writer = threading.Thread(target=_feed, args=(program.stdin, items, raised), daemon=True)
             writer.start()
             yield from (line.rstrip(b"\n").decode("utf-8") for line in program.stdout)
             writer.join()
             code = program.wait()
+            if raised:
+                raise raised[0]
             if checkCode and code:
                 raise RuntimeError(f"Pipe function `{command}' exited with error code {code}")
 
         return self._narrow("pipe", stages.partition_mapping(lines))
 
 
-def _feed(stdin: Any, items: Iterator[Any]) -> None:
-    """Writes items as lines. A program need not read all of them."""
+def _feed(stdin: Any, items: Iterator[Any], raised: list[BaseException]) -> None:
+    """Writes items as lines. A program need not read all of them; what the functions before it raise is kept."""
     try:
         with stdin:
             stdin.writelines(str(item).rstrip("\n").encode("utf-8") + b"\n" for item in items)
     except BrokenPipeError:
         return
+    except BaseException as error:
+        raised.append(error)

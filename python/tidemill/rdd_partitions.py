@@ -7,6 +7,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import stages
+from .callsite import call_site
 from .closure import capture
 from .errors import PySparkTypeError, PySparkValueError
 from .lineage import Lineage
@@ -64,8 +65,10 @@ class PartitionFunctions(ActionFunctions[T]):
         closure = None
         if partitioner is not None and partitioner.partitionFunc is not portable_hash:
             closure = capture(partitioner.partitionFunc)
+        # Not the site of `moved`: a function that holds the RDD that holds it would keep its data until the next collection of cycles.
+        site = call_site()
         moved = self._built(
-            lambda native: native.shuffle(partitions, place, name, moved._site), (), "ShuffledRDD", partitioner
+            lambda native: native.shuffle(partitions, place, name, site), (), "ShuffledRDD", partitioner
         )
         moved._closure = closure
         return moved
@@ -133,13 +136,13 @@ class PartitionFunctions(ActionFunctions[T]):
         """What `combine` makes of the iterators of partitions of the same number."""
         if not self.getNumPartitions():
             return self.ctx.emptyRDD()
-        made = self._built(
-            lambda left, right: left.zip_partitions(right, combine, name, made._site),
+        site = call_site()
+        return self._built(
+            lambda left, right: left.zip_partitions(right, combine, name, site),
             (other,),
             "ZippedPartitionsRDD2",
             partitioner,
         )
-        return made
 
     def zipWithIndex(self) -> RDD[tuple[T, int]]:
         """Pairs of an item and its number, counted through all partitions. Where there are several, a job counts them first.

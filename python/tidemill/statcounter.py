@@ -37,8 +37,12 @@ class StatCounter:
             return cls(values)
         stats = cls()
         stats.n = len(values)
-        mean = stats.mu = math.fsum(values) / stats.n
-        stats.m2 = math.fsum((value - mean) ** 2 for value in values)
+        try:
+            mean = stats.mu = math.fsum(values) / stats.n
+            stats.m2 = math.fsum((value - mean) ** 2 for value in values)
+        except (OverflowError, ValueError):
+            # Sums or squares without an end, or of infinities: one after the other they come to inf or nan.
+            return cls(values)
         # One after the other, as merge() does: what a comparison with NaN gives depends on the order.
         stats.maxValue = float(max(values))
         stats.minValue = float(min(values))
