@@ -39,17 +39,31 @@ pub fn loads<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> 
     decode(py, bytes)
 }
 
-/// The bytes of an object.
+/// The bytes of an object, for a while: another process can read them, which has another main script.
 pub fn encode(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut out = Vec::new();
     encode_to(obj, &mut out)?;
     Ok(out)
 }
 
-/// Appends the bytes of an object.
+/// The bytes of an object, to be kept: another run of the program can read them.
+pub fn encode_lasting(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut out = Vec::new();
+    encode_with(obj, &mut out, pickle_lasting)?;
+    Ok(out)
+}
+
+/// Appends the bytes of an object, as [`encode`].
 pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    encode_with(obj, out, pickle)
+}
+
+/// What appends the pickle of an object.
+type Pickle = fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>;
+
+fn encode_with(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, pickle: Pickle) -> PyResult<()> {
     let start = out.len();
-    if put(obj, out, 0)? {
+    if put(obj, out, 0, pickle)? {
         return Ok(());
     }
     out.truncate(start);
@@ -109,18 +123,13 @@ fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     if plain {
         return encode_to(obj, out);
     }
-    // Without the memo, which depends on which parts are the same object.
-    let py = obj.py();
-    let buffer = py.import("io")?.getattr("BytesIO")?.call0()?;
-    let pickler = py.import("cloudpickle")?.getattr("Pickler")?.call1((&buffer,))?;
-    pickler.setattr("fast", true)?;
-    pickler.call_method1("dump", (obj,))?;
-    put_bytes(PICKLE, buffer.call_method0("getvalue")?.cast::<PyBytes>()?.as_bytes(), out);
+    let bytes = obj.py().import("tidemill.lasting_pickle")?.call_method1("dumps_key", (obj,))?;
+    put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
     Ok(())
 }
 
 /// Whether it went in; not if it is nested too deeply.
-fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool> {
+fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) -> PyResult<bool> {
     if depth > MAX_DEPTH {
         return Ok(false);
     }
@@ -142,7 +151,7 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         out.push(TUPLE);
         put_varint(tuple.len() as u64, out);
         for item in tuple.iter() {
-            if !put(&item, out, depth + 1)? {
+            if !put(&item, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
@@ -157,12 +166,12 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         if let Some(item) = repeated(list) {
             out.push(REPEATED);
             put_varint(list.len() as u64, out);
-            return put(&item, out, depth + 1);
+            return put(&item, out, depth + 1, pickle);
         }
         out.push(LIST);
         put_varint(list.len() as u64, out);
         for item in list.iter() {
-            if !put(&item, out, depth + 1)? {
+            if !put(&item, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
@@ -172,7 +181,7 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         out.push(DICT);
         put_varint(dict.len() as u64, out);
         for (key, value) in dict.iter() {
-            if !put(&key, out, depth + 1)? || !put(&value, out, depth + 1)? {
+            if !put(&key, out, depth + 1, pickle)? || !put(&value, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
@@ -191,6 +200,12 @@ fn repeated<'py>(list: &Bound<'py, PyList>) -> Option<Bound<'py, PyAny>> {
 
 fn pickle(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     let bytes = obj.py().import("cloudpickle")?.call_method1("dumps", (obj,))?;
+    put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
+    Ok(())
+}
+
+fn pickle_lasting(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    let bytes = obj.py().import("tidemill.lasting_pickle")?.call_method1("dumps", (obj,))?;
     put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
     Ok(())
 }

@@ -56,7 +56,7 @@ impl Serialize for Value {
         let bytes = match self.0.bytes.get() {
             Some(bytes) => bytes,
             None => {
-                let encoded = with_python(|py| codec::encode(self.object(py)?.as_any()));
+                let encoded = with_python(|py| codec::encode_lasting(self.object(py)?.as_any()));
                 let encoded = encoded
                     .map_err(|raised| serde::ser::Error::custom(format!("a value can't be encoded: {raised}")))?;
                 self.0.bytes.get_or_init(|| encoded)
@@ -92,7 +92,7 @@ impl Value {
 
     /// An object as it is now, whatever the program does with it later.
     pub fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode(object)?) };
+        let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode_lasting(object)?) };
         if is_unchanging(object) {
             let _ = forms.object.set(object.clone().unbind());
         }
@@ -110,7 +110,7 @@ impl Value {
                 }
                 Ok(object)
             }
-            (Some(object), None) => codec::decode(py, &codec::encode(object.bind(py))?),
+            (Some(object), None) => codec::decode(py, &codec::encode_lasting(object.bind(py))?),
             (None, None) => Err(damaged()),
         }
     }
