@@ -225,7 +225,7 @@ pub fn update_state(
     grouped.update_state_by_key_with(update, partitions.max(1), initial).then(tuples(&sc))
 }
 
-/// `reduceByKeyAndWindow` with an inverse: what enters is added, what leaves is taken away.
+/// `reduceByKeyAndWindow` with an inverse: what enters is added, what leaves is taken away, where its key has not been dropped by the filter.
 pub fn inverse_window(
     stream: &DStream<Piece>,
     [reduce, inverse]: [Arc<UserFunction>; 2],
@@ -248,7 +248,7 @@ pub fn inverse_window(
             stays.unwrap_or_else(|error| give_up(error))
         }
     });
-    let windows = reduced.reduce_by_key_and_window_inverse_with(
+    let windows = reduced.reduce_by_key_and_window_inverse_lenient(
         call(reduce),
         call(inverse),
         window,
