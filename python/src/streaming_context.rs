@@ -83,11 +83,17 @@ impl NativeStreamingContext {
         self.ssc.batch_duration().as_millis() as u64
     }
 
+    /// A folder for a run that begins anew: `get_or_create` makes it that of one that goes on.
     #[pyo3(signature = (path))]
     fn checkpoint(&self, py: Python<'_>, path: Option<String>) -> PyResult<()> {
         // None is said where there was no checkpoint, too.
         let Some(path) = path else { return Ok(()) };
-        py.detach(|| self.ssc.checkpoint(path)).map_err(raise)
+        py.detach(|| self.ssc.checkpoint_anew(path)).map_err(raise)
+    }
+
+    /// Where the start has put the checkpoint of an earlier run.
+    fn checkpoint_set_aside(&self) -> Option<String> {
+        self.ssc.checkpoint_set_aside().map(|aside| aside.display().to_string())
     }
 
     fn remember(&self, py: Python<'_>, ms: u64) -> PyResult<()> {

@@ -1,11 +1,13 @@
 //! `StreamingContext`: the life cycle of a streaming program.
 
+mod anew;
 mod creation;
 mod replay;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +50,9 @@ struct Inner {
     bus: Arc<ListenerBus>,
     waiter: Arc<Waiter>,
     checkpoint: Mutex<Option<PathBuf>>,
+    /// What an earlier run has left in the checkpoint folder is set aside: it has gone there.
+    begins_anew: AtomicBool,
+    set_aside: OnceLock<PathBuf>,
     /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
     state: Mutex<StreamingContextState>,
     execution: Mutex<Option<Arc<MicroBatchExecution>>>,
@@ -76,6 +81,8 @@ impl StreamingContext {
             bus: Arc::default(),
             waiter: Arc::default(),
             checkpoint: Mutex::default(),
+            begins_anew: AtomicBool::new(false),
+            set_aside: OnceLock::new(),
             state: Mutex::new(StreamingContextState::Initialized),
             execution: Mutex::default(),
         }));
@@ -152,6 +159,7 @@ impl StreamingContext {
             CheckpointPlace::Local(path) => path,
             _ => folder,
         });
+        self.0.begins_anew.store(false, Ordering::Relaxed);
         Ok(())
     }
 

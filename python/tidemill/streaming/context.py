@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ __all__ = ["StreamingContext"]
 _NO_RDD = (
     "Transform function must not return null. Return SparkContext.emptyRDD() instead to represent no element as the result of "
     "transformation: sc.emptyRDD() in Python"
+)
+
+_SET_ASIDE = (
+    "the checkpoint of an earlier run is set aside, in %s, for this run begins anew: StreamingContext.getOrCreate makes contexts that "
+    "go on from it"
 )
 
 
@@ -100,7 +106,13 @@ class StreamingContext:
     def start(self) -> None:
         """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
         self._properties = self._sc._local_properties.snapshot()
-        self._native.start(call_site())
+        begins = self._native.state() == "INITIALIZED"
+        try:
+            self._native.start(call_site())
+        finally:
+            aside = self._native.checkpoint_set_aside() if begins else None
+            if aside is not None:
+                logging.getLogger(__name__).warning(_SET_ASIDE, aside)
         StreamingContext._activeContext = self
         atexit.register(_stop_at_exit)
 
@@ -135,7 +147,11 @@ class StreamingContext:
         self._native.remember(duration_ms(duration))
 
     def checkpoint(self, directory: str | None) -> None:
-        """Logs batches and states in this folder, so that another run of the program goes on where this one ends; None for none."""
+        """Logs batches and states in this folder, so that `getOrCreate` can go on where this run ends; None for none.
+
+        This run begins anew, as in PySpark: the start sets aside what an earlier one has left there, in a folder `set-aside-1`, and so
+        on, within this one.
+        """
         self._native.checkpoint(directory)
 
     def socketTextStream(

@@ -23,6 +23,7 @@ impl StreamingContext {
         let (inner, conf) = (&self.0, self.0.sc.conf());
         inner.sc.runner()?;
         inner.graph.validate(self.checkpoint_dir().is_some())?;
+        self.make_room()?;
         let clock = self.clock();
         let trigger = Trigger::Interval(inner.batch_duration);
         let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;

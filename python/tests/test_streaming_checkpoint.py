@@ -1,0 +1,76 @@
+"""Which runs go on from a checkpoint, and which begin anew."""
+
+from __future__ import annotations
+
+from streaming_batches import INTERVAL, by_key, collected, run, wait_for
+
+from tidemill import SparkConf, SparkContext
+from tidemill.streaming import Receiver, StreamingContext
+
+
+def total(new, before):
+    return sum(new) + (before or 0)
+
+
+class One(Receiver):
+    """A row in each run."""
+
+    def onStart(self):
+        self.store(("a", 1))
+
+
+def count_to(ssc, wanted):
+    """Runs until the one key has been counted so far."""
+    counts = collected(ssc.receiverStream(One()).updateStateByKey(total))
+    ssc.start()
+    try:
+        wait_for(ssc, lambda: counts and dict(counts[-1]) == {"a": wanted})
+    finally:
+        ssc.stop(stopSparkContext=False, stopGraceFully=True)
+
+
+def test_a_plain_checkpoint_begins_anew(sc, tmp_path, caplog):
+    (tmp_path / "mine").write_text("stays")
+    # Another program each time: what an earlier one has left fits none of them.
+    programs = [lambda s: s.updateStateByKey(total), lambda s: s.updateStateByKey(total, 3), lambda s: s.countWindow(1)]
+    expected = [[("a", 1)], [("a", 1)], [[("a", 1)]]]
+    for number, program in enumerate(programs):
+        interval = INTERVAL * (number + 1)
+        result = by_key(run(sc, program, [[("a", 1)]], checkpoint=tmp_path, interval=interval))
+        assert result == [expected[number]]
+        aside = [tmp_path / f"set-aside-{n}" for n in range(1, number + 1)]
+        assert sorted(tmp_path.glob("set-aside-*")) == aside
+        assert all((folder / "metadata").exists() and (folder / "offsets").exists() for folder in aside)
+        assert [record.message.split(", for this run")[0] for record in caplog.records] == [
+            f"the checkpoint of an earlier run is set aside, in {folder}" for folder in aside
+        ]
+    assert (tmp_path / "mine").read_text() == "stays"
+
+
+def test_get_or_create_goes_on(sc, tmp_path, caplog):
+    def create():
+        ssc = StreamingContext(sc, INTERVAL)
+        # As PySpark's own examples do.
+        ssc.checkpoint(str(tmp_path))
+        return ssc
+
+    count_to(StreamingContext.getOrCreate(str(tmp_path), create), 1)
+    count_to(StreamingContext.getActiveOrCreate(str(tmp_path), create), 2)
+    assert not caplog.records
+
+
+def test_a_folder_of_the_settings_goes_on(tmp_path):
+    active = SparkContext._active_spark_context
+    if active is not None:
+        active.stop()
+    conf = SparkConf().set("spark.streaming.checkpoint.directory", str(tmp_path))
+    with SparkContext("local[2]", "settings", conf=conf) as sc:
+        for wanted in (1, 2):
+            count_to(StreamingContext(sc, INTERVAL), wanted)
+
+
+def test_a_checkpoint_in_the_way_that_is_damaged_is_set_aside_too(sc, tmp_path):
+    for _ in range(2):
+        assert run(sc, lambda s: s.updateStateByKey(total), [[("a", 1)]], checkpoint=tmp_path) == [[("a", 1)]]
+        (tmp_path / "metadata").write_bytes(b"damaged")
+    assert (tmp_path / "set-aside-1" / "metadata").read_bytes() == b"damaged"
