@@ -86,9 +86,8 @@ impl NativeStreamingContext {
     /// A folder for a run that begins anew: `get_or_create` makes it that of one that goes on.
     #[pyo3(signature = (path))]
     fn checkpoint(&self, py: Python<'_>, path: Option<String>) -> PyResult<()> {
-        // None is said where there was no checkpoint, too.
-        let Some(path) = path else { return Ok(()) };
-        py.detach(|| self.ssc.checkpoint_anew(path)).map_err(raise)
+        let set = || path.map_or_else(|| self.ssc.no_checkpoint(), |path| self.ssc.checkpoint_anew(path));
+        py.detach(set).map_err(raise)
     }
 
     /// Where the start has put the checkpoint of an earlier run.

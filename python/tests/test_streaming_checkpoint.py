@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from streaming_batches import INTERVAL, by_key, collected, run, wait_for
 
 from tidemill import SparkConf, SparkContext
@@ -74,3 +75,23 @@ def test_a_checkpoint_in_the_way_that_is_damaged_is_set_aside_too(sc, tmp_path):
         assert run(sc, lambda s: s.updateStateByKey(total), [[("a", 1)]], checkpoint=tmp_path) == [[("a", 1)]]
         (tmp_path / "metadata").write_bytes(b"damaged")
     assert (tmp_path / "set-aside-1" / "metadata").read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("how", ["program", "settings"])
+def test_none_switches_a_checkpoint_off(tmp_path, how):
+    active = SparkContext._active_spark_context
+    if active is not None:
+        active.stop()
+    conf = SparkConf()
+    if how == "settings":
+        conf.set("spark.streaming.checkpoint.directory", str(tmp_path))
+    with SparkContext("local[2]", "none", conf=conf) as sc:
+        ssc = StreamingContext(sc, INTERVAL)
+        if how == "program":
+            ssc.checkpoint(str(tmp_path))
+        ssc.checkpoint(None)
+        seen = collected(ssc.queueStream([[1]]))
+        ssc.start()
+        wait_for(ssc, lambda: seen)
+        ssc.stop(stopSparkContext=False)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

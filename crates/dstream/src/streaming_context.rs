@@ -163,6 +163,16 @@ impl StreamingContext {
         Ok(())
     }
 
+    /// No checkpoint, whatever the settings or the program have said before.
+    ///
+    /// # Errors
+    /// After the start.
+    pub fn no_checkpoint(&self) -> Result<()> {
+        self.require_initialized("setting the checkpoint folder")?;
+        *self.0.checkpoint.lock() = None;
+        Ok(())
+    }
+
     /// The checkpoint folder.
     pub fn checkpoint_dir(&self) -> Option<PathBuf> {
         self.0.checkpoint.lock().clone()
