@@ -95,6 +95,10 @@ impl NativeStreamingContext {
         self.ssc.checkpoint_set_aside().map(|aside| aside.display().to_string())
     }
 
+    fn allow_states_in_memory(&self) {
+        self.ssc.allow_states_in_memory();
+    }
+
     fn remember(&self, py: Python<'_>, ms: u64) -> PyResult<()> {
         py.detach(|| self.ssc.remember(Duration::from_millis(ms))).map_err(raise)
     }

@@ -95,3 +95,19 @@ def test_none_switches_a_checkpoint_off(tmp_path, how):
         wait_for(ssc, lambda: seen)
         ssc.stop(stopSparkContext=False)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (lambda s: s.updateStateByKey(total), [[("a", 1)], [("a", 3)]]),
+        (lambda s: s.countByWindow(5 * INTERVAL, INTERVAL), [[1], [2]]),
+    ],
+    ids=["states", "windows"],
+)
+def test_the_folder_of_the_spark_context_is_enough_for_states(sc, tmp_path, monkeypatch, program, expected):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
+    sc.setCheckpointDir(str(tmp_path))
+    assert run(sc, program, [[("a", 1)], [("a", 2)]]) == expected
+    # They are in memory: there is nothing to go on from.
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

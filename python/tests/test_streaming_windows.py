@@ -162,7 +162,8 @@ def test_durations_are_multiples_of_the_batch(sc, name):
     ssc.stop(False)
 
 
-def test_long_windows_with_an_inverse_need_a_checkpoint(sc):
+def test_long_windows_with_an_inverse_need_a_checkpoint(sc, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
     ssc = StreamingContext(sc, INTERVAL)
     ssc.queueStream([[1]]).countByWindow(windows(5), windows(1)).pprint()
     with pytest.raises(Exception, match="The checkpoint directory has not been set"):

@@ -53,6 +53,7 @@ struct Inner {
     /// What an earlier run has left in the checkpoint folder is set aside: it has gone there.
     begins_anew: AtomicBool,
     set_aside: OnceLock<PathBuf>,
+    states_in_memory: AtomicBool,
     /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
     state: Mutex<StreamingContextState>,
     execution: Mutex<Option<Arc<MicroBatchExecution>>>,
@@ -83,6 +84,7 @@ impl StreamingContext {
             checkpoint: Mutex::default(),
             begins_anew: AtomicBool::new(false),
             set_aside: OnceLock::new(),
+            states_in_memory: AtomicBool::new(false),
             state: Mutex::new(StreamingContextState::Initialized),
             execution: Mutex::default(),
         }));
@@ -171,6 +173,11 @@ impl StreamingContext {
         self.require_initialized("setting the checkpoint folder")?;
         *self.0.checkpoint.lock() = None;
         Ok(())
+    }
+
+    /// Lets operators that need a checkpoint folder do without one: their states are then lost with the process.
+    pub fn allow_states_in_memory(&self) {
+        self.0.states_in_memory.store(true, Ordering::Relaxed);
     }
 
     /// The checkpoint folder.

@@ -106,6 +106,9 @@ class StreamingContext:
     def start(self) -> None:
         """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
         self._properties = self._sc._local_properties.snapshot()
+        if self._sc.getCheckpointDir() is not None:
+            # All that Spark asks of a program with states.
+            self._native.allow_states_in_memory()
         begins = self._native.state() == "INITIALIZED"
         try:
             self._native.start(call_site())
