@@ -111,3 +111,44 @@ def test_the_folder_of_the_spark_context_is_enough_for_states(sc, tmp_path, monk
     assert run(sc, program, [[("a", 1)], [("a", 2)]]) == expected
     # They are in memory: there is nothing to go on from.
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_rdds_are_checkpointed_in_the_folder_of_the_stream(sc, tmp_path, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
+    files = []
+
+    def cut(rdd):
+        doubled = rdd.map(lambda row: row * 2)
+        doubled.checkpoint()
+        assert doubled.collect() == [2, 4]
+        files.append(doubled.getCheckpointFile())
+
+    # The second run sets the first one's checkpoint aside, and not the files of RDDs that are in use.
+    for runs in (1, 2):
+        ssc = StreamingContext(sc, INTERVAL)
+        ssc.checkpoint(str(tmp_path))
+        ssc.queueStream([sc.parallelize([1, 2], 1)], default=sc.parallelize([1, 2], 1)).foreachRDD(cut)
+        ssc.start()
+        wait_for(ssc, lambda runs=runs: len(files) >= runs)
+        ssc.stop(stopSparkContext=False)
+    assert sc.getCheckpointDir().startswith(str(tmp_path / "rdds"))
+    assert all(file.startswith(sc.getCheckpointDir()) for file in files)
+    assert sc.pickleFile(files[0]).collect() == [2, 4]
+
+
+@pytest.mark.parametrize("folder", ["of the program's", None])
+def test_when_the_spark_context_keeps_its_folder(sc, tmp_path, monkeypatch, folder):
+    """If it has one; and where the streams' is in an object store, which has no place for RDDs."""
+    monkeypatch.setattr(sc._checkpoints, "folder", folder)
+    ssc = StreamingContext(sc, INTERVAL)
+    ssc.checkpoint(str(tmp_path) if folder else "memory:rdds")
+    assert sc.getCheckpointDir() == folder
+    ssc.stop(stopSparkContext=False)
+
+
+def test_a_folder_as_a_uri(sc, tmp_path, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
+    ssc = StreamingContext(sc, INTERVAL)
+    ssc.checkpoint(f"file://{tmp_path}")
+    assert sc.getCheckpointDir().startswith(str(tmp_path / "rdds"))
+    ssc.stop(stopSparkContext=False)

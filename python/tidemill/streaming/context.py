@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ _SET_ASIDE = (
     "go on from it"
 )
 
+_OBJECT_STORES = ("s3://", "s3a://", "memory:")
+# A name that a checkpoint of streams has no use for.
+_RDDS = "rdds"
+
 
 class StreamingContext:
     """The entry to streams: it makes them, starts them and stops them.
@@ -54,6 +59,9 @@ class StreamingContext:
                 raise ValueError("Batch duration for StreamingContext cannot be null")
             jssc = NativeStreamingContext(native_context(sparkContext), duration_ms(batchDuration))
         self._native = jssc
+        folder = sparkContext._conf.get("spark.streaming.checkpoint.directory")
+        if folder is not None:
+            self._keep_rdds_in(folder)
         # Those of the thread that starts the batches: functions that run in them have the same.
         self._properties: dict[str, str] = {}
 
@@ -153,9 +161,11 @@ class StreamingContext:
         """Logs batches and states in this folder, so that `getOrCreate` can go on where this run ends; None for none.
 
         This run begins anew, as in PySpark: the start sets aside what an earlier one has left there, in a folder `set-aside-1`, and so
-        on, within this one.
+        on, within this one. Checkpoints of RDDs go there, too, to `rdds`, unless the SparkContext has a folder for them.
         """
         self._native.checkpoint(directory)
+        if directory is not None:
+            self._keep_rdds_in(directory)
 
     def socketTextStream(
         self, hostname: str, port: int, storageLevel: StorageLevel = StorageLevel.MEMORY_AND_DISK_2
@@ -227,6 +237,11 @@ class StreamingContext:
 
         natives: list[NativeDStream] = [native for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
+
+    def _keep_rdds_in(self, directory: str) -> None:
+        """Has checkpoints of RDDs lie in the streams' folder, too, unless there is one for them; they can't in an object store."""
+        if self._sc.getCheckpointDir() is None and not directory.startswith(_OBJECT_STORES):
+            self._sc.setCheckpointDir(os.path.join(directory, _RDDS))
 
     def _enter_job(self) -> None:
         """Makes this thread, which is one of the engine's, the driver's: with the local properties of the thread that called `start`."""
