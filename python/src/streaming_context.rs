@@ -218,6 +218,11 @@ impl NativeStreamingContext {
         }
     }
 
+    /// As the program ends: gracefully, if the settings say so.
+    fn stop_on_shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.ssc.stop_on_shutdown()).map_err(raise)
+    }
+
     fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {
         py.detach(|| self.ssc.stop_with(stop_sc, graceful)).map_err(raise)
     }

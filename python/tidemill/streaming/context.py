@@ -15,6 +15,7 @@ from .binding import RDD, SparkContext, StorageLevel, call_site, native_context,
 from .dstream import DStream
 from .listener import StreamingListener, telling
 from .receiver import Receiver, Supervised
+from .shutdown import Termination
 
 if TYPE_CHECKING:
     from .._native import NativeDStream
@@ -112,7 +113,11 @@ class StreamingContext:
         return self._sc
 
     def start(self) -> None:
-        """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
+        """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again.
+
+        With `spark.streaming.stopGracefullyOnShutdown` what was received is processed before a program ends that has come to its end, or
+        that SIGTERM has told to, unless it handles that itself or starts its stream in another than the main thread.
+        """
         self._properties = self._sc._local_properties.snapshot()
         if self._sc.getCheckpointDir() is not None:
             # All that Spark asks of a program with states.
@@ -125,7 +130,9 @@ class StreamingContext:
             if aside is not None:
                 logging.getLogger(__name__).warning(_SET_ASIDE, aside)
         StreamingContext._activeContext = self
-        atexit.register(_stop_at_exit)
+        atexit.register(_stop_on_shutdown)
+        if str(self._sc._conf.get("spark.streaming.stopGracefullyOnShutdown")).lower() == "true":
+            _termination.install()
 
     def awaitTermination(self, timeout: float | None = None) -> None:
         """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
@@ -253,14 +260,24 @@ class StreamingContext:
 
     def _await(self, timeout: float | None) -> bool:
         try:
-            return self._native.await_termination(None if timeout is None else duration_ms(timeout))
+            stopped = self._native.await_termination(None if timeout is None else duration_ms(timeout))
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise
+        if stopped:
+            _termination.wait()
+        return stopped
 
 
-def _stop_at_exit() -> None:
-    """Ends a stream whose program has ended: its threads must not call Python while that is taken down."""
+def _is_active() -> bool:
+    return StreamingContext.getActive() is not None
+
+
+def _stop_on_shutdown() -> None:
+    """Ends the stream of a program that ends: its threads must not call Python while that is taken down."""
     active = StreamingContext.getActive()
     if active is not None:
-        active._native.stop(False, False)
+        active._native.stop_on_shutdown()
+
+
+_termination = Termination(_is_active, _stop_on_shutdown)
