@@ -24,7 +24,7 @@ use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
 use crate::piece::Piece;
 use crate::rdd::NativeRdd;
 use crate::receiver::PythonReceiver;
-use crate::state::Value;
+use crate::state_value::Value;
 use crate::stream::NativeDStream;
 
 /// The streams of one program.
