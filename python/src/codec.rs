@@ -2,8 +2,7 @@
 //!
 //! One byte says what follows: none, true, false, an integer (zigzag varint), a float (8 bytes, little-endian), text or bytes (length, bytes),
 //! a tuple, list or dict (length, elements), a list that has one object over and over (length, element); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
-//! are pickled. Objects of these types have one form only, so that forms can be compared where objects are keys; but 1, 1.0 and True, which
-//! Python finds equal, have three.
+//! are pickled. Keys of states have a form of their own: `key_codec.rs`.
 
 use arrow::array::{Array, StringArray};
 use pyo3::exceptions::PyValueError;
@@ -17,12 +16,12 @@ const INT: u8 = 3;
 const FLOAT: u8 = 4;
 const TEXT: u8 = 5;
 const BYTES: u8 = 6;
-const TUPLE: u8 = 7;
+pub const TUPLE: u8 = 7;
 const LIST: u8 = 8;
 const DICT: u8 = 9;
-const PICKLE: u8 = 10;
+pub const PICKLE: u8 = 10;
 const REPEATED: u8 = 11;
-const FROZENSET: u8 = 12;
+pub const FROZENSET: u8 = 12;
 
 /// Nests deeper than this are pickled: they may hold themselves.
 const MAX_DEPTH: usize = 64;
@@ -92,42 +91,6 @@ pub fn list_length(bytes: &[u8]) -> usize {
     0
 }
 
-/// The bytes of an object that is a key: equal objects of one type have the same, also named tuples and frozen sets, which pickles tell
-/// apart by the history of their parts.
-pub fn encode_key(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let mut out = Vec::new();
-    put_key(obj, &mut out)?;
-    Ok(out)
-}
-
-fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-    if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
-        out.push(TUPLE);
-        put_varint(tuple.len() as u64, out);
-        return tuple.iter().try_for_each(|item| put_key(&item, out));
-    }
-    if let Ok(set) = obj.cast_exact::<PyFrozenSet>() {
-        let mut items = set.iter().map(|item| encode_key(&item)).collect::<PyResult<Vec<_>>>()?;
-        items.sort_unstable();
-        out.push(FROZENSET);
-        put_varint(items.len() as u64, out);
-        items.iter().for_each(|item| out.extend(item));
-        return Ok(());
-    }
-    let plain = obj.is_none()
-        || obj.is_exact_instance_of::<PyString>()
-        || obj.is_exact_instance_of::<PyFloat>()
-        || obj.is_exact_instance_of::<PyBool>()
-        || obj.is_exact_instance_of::<PyBytes>()
-        || obj.cast_exact::<PyInt>().is_ok_and(|int| int.extract::<i64>().is_ok());
-    if plain {
-        return encode_to(obj, out);
-    }
-    let bytes = obj.py().import("tidemill.lasting_pickle")?.call_method1("dumps_key", (obj,))?;
-    put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
-    Ok(())
-}
-
 /// Whether it went in; not if it is nested too deeply.
 fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) -> PyResult<bool> {
     if depth > MAX_DEPTH {
@@ -141,10 +104,7 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) 
         }
     } else if let Ok(int) = obj.cast_exact::<PyInt>() {
         match int.extract::<i64>() {
-            Ok(int) => {
-                out.push(INT);
-                put_varint(((int << 1) ^ (int >> 63)) as u64, out);
-            }
+            Ok(int) => put_int(int, out),
             Err(_) => pickle(obj, out)?,
         }
     } else if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
@@ -158,8 +118,7 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) 
     } else if obj.is_none() {
         out.push(NONE);
     } else if let Ok(float) = obj.cast_exact::<PyFloat>() {
-        out.push(FLOAT);
-        out.extend(float.value().to_le_bytes());
+        put_float(float.value(), out);
     } else if let Ok(truth) = obj.cast_exact::<PyBool>() {
         out.push(if truth.is_true() { TRUE } else { FALSE });
     } else if let Ok(list) = obj.cast_exact::<PyList>() {
@@ -210,13 +169,27 @@ fn pickle_lasting(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     Ok(())
 }
 
-fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends an integer.
+pub fn put_int(int: i64, out: &mut Vec<u8>) {
+    out.push(INT);
+    put_varint(((int << 1) ^ (int >> 63)) as u64, out);
+}
+
+/// Appends a float.
+pub fn put_float(float: f64, out: &mut Vec<u8>) {
+    out.push(FLOAT);
+    out.extend(float.to_le_bytes());
+}
+
+/// Appends a length and bytes.
+pub fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+/// Appends a number, seven bits a byte.
+pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -29,7 +29,7 @@ fn emit_pairs<'py>(
     pairs: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     out: &mut Emit<'_>,
 ) -> PyResult<Result<()>> {
-    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((Key::of(&key)?, Value::of(value.unbind())));
+    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Key::with(&key, Value::of(value.unbind()));
     let pairs = pairs.map(pair).collect::<PyResult<Vec<Pairs>>>()?;
     Ok(if pairs.is_empty() { Ok(()) } else { out(Chunk::of(pairs)).map(drop) })
 }
@@ -67,7 +67,7 @@ fn reduced(sc: &SparkContext, reduce: &Arc<UserFunction>) -> Transform<Pairs> {
 
 /// Pairs as tuples.
 fn tuples(sc: &SparkContext) -> Transform<Piece> {
-    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py)?, value.own(py)?])?.into_any()))
+    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py, Some(&value))?, value.own(py)?])?.into_any()))
 }
 
 /// Ends the task with an error of the user's function, from within a closure that can't return one.
@@ -96,9 +96,10 @@ pub fn update_state(
             for list in &lists {
                 values.getattr("extend")?.call1((list.object(py)?,))?;
             }
-            let state = state.as_ref().map(|state| state.own(py)).transpose()?;
-            let next = f.call1((values, state))?;
-            if next.is_none() { Ok(None) } else { Value::kept(&next).map(Some) }
+            let before = state.as_ref().map(|state| state.own(py)).transpose()?;
+            let next = f.call1((values, before))?;
+            let first = state.as_ref().or(lists.first());
+            if next.is_none() { Ok(None) } else { Ok(Some(Value::kept(&next)?.under_key_of(first))) }
         });
         next.unwrap_or_else(|error| give_up(error))
     };
@@ -119,12 +120,12 @@ pub fn inverse_window(
     let call = |function: Arc<UserFunction>| {
         move |left: Value, right: Value| -> Value {
             let value = function.run(|py, f| Value::kept(&f.call1((left.own(py)?, right.own(py)?))?));
-            value.unwrap_or_else(|error| give_up(error))
+            value.unwrap_or_else(|error| give_up(error)).under_key_of(Some(&left))
         }
     };
     let filter = filter.map(|function| {
         move |(key, value): &Pairs| -> bool {
-            let stays = function.run(|py, f| f.call1(((key.object(py)?, value.own(py)?),))?.is_truthy());
+            let stays = function.run(|py, f| f.call1(((key.object(py, Some(value))?, value.own(py)?),))?.is_truthy());
             stays.unwrap_or_else(|error| give_up(error))
         }
     });
@@ -154,13 +155,14 @@ pub fn map_with_state(
         let mapped = function.run(|py, f| {
             let before = state.get_option().map(|state| Ok::<_, PyErr>(state.own(py)?.unbind())).transpose()?;
             let handle = Bound::new(py, NativeState::new(before, state.is_timing_out()))?;
+            let first = state.get_option().or(value.as_ref()).cloned();
             let value = value.as_ref().map(|value| value.object(py)).transpose()?;
-            let mapped = f.call1((time.as_millis(), key.object(py)?, value, &handle))?;
+            let mapped = f.call1((time.as_millis(), key.object(py, first.as_ref())?, value, &handle))?;
             let handle = handle.get();
             if handle.is_removed() {
                 state.remove();
             } else if let Some(next) = handle.updated(py) {
-                state.update(Value::kept(next.bind(py))?);
+                state.update(Value::kept(next.bind(py))?.under_key_of(first.as_ref()));
             }
             if mapped.is_none() { Ok(None) } else { Value::kept(&mapped).map(Some) }
         });
@@ -183,9 +185,10 @@ pub fn session_window(stream: &DStream<Piece>, whose: &Arc<UserFunction>, gap: D
     let sc = stream.context().spark_context().clone();
     let sessions = stream.then(pairs(&sc, whose)).session_window(gap);
     sessions.then(rows_to_pieces(&sc, |py, (key, session): (Key, Session<Vec<Value>>)| {
+        let first = session.value.first();
         let values = session.value.iter().map(|value| value.own(py)).collect::<PyResult<Vec<_>>>()?;
         let session = (session.start.as_millis(), session.end.as_millis(), values);
-        Ok((key.object(py)?, session).into_pyobject(py)?.into_any())
+        Ok((key.object(py, first)?, session).into_pyobject(py)?.into_any())
     }))
 }
 
