@@ -2,8 +2,7 @@
 //!
 //! One byte says what follows: none, true, false, an integer (zigzag varint), a float (8 bytes, little-endian), text or bytes (length, bytes),
 //! a tuple, list or dict (length, elements), a list that has one object over and over (length, element); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
-//! are pickled. Objects of these types have one form only, so that forms can be compared where objects are keys; but 1, 1.0 and True, which
-//! Python finds equal, have three.
+//! are pickled. Keys of states have a form of their own: `key_codec.rs`.
 
 use arrow::array::{Array, StringArray};
 use pyo3::exceptions::PyValueError;
@@ -17,12 +16,12 @@ const INT: u8 = 3;
 const FLOAT: u8 = 4;
 const TEXT: u8 = 5;
 const BYTES: u8 = 6;
-const TUPLE: u8 = 7;
+pub const TUPLE: u8 = 7;
 const LIST: u8 = 8;
 const DICT: u8 = 9;
-const PICKLE: u8 = 10;
+pub const PICKLE: u8 = 10;
 const REPEATED: u8 = 11;
-const FROZENSET: u8 = 12;
+pub const FROZENSET: u8 = 12;
 
 /// Nests deeper than this are pickled: they may hold themselves.
 const MAX_DEPTH: usize = 64;
@@ -39,17 +38,31 @@ pub fn loads<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> 
     decode(py, bytes)
 }
 
-/// The bytes of an object.
+/// The bytes of an object, for a while: another process can read them, which has another main script.
 pub fn encode(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut out = Vec::new();
     encode_to(obj, &mut out)?;
     Ok(out)
 }
 
-/// Appends the bytes of an object.
+/// The bytes of an object, to be kept: another run of the program can read them.
+pub fn encode_lasting(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut out = Vec::new();
+    encode_with(obj, &mut out, pickle_lasting)?;
+    Ok(out)
+}
+
+/// Appends the bytes of an object, as [`encode`].
 pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    encode_with(obj, out, pickle)
+}
+
+/// What appends the pickle of an object.
+type Pickle = fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>;
+
+fn encode_with(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, pickle: Pickle) -> PyResult<()> {
     let start = out.len();
-    if put(obj, out, 0)? {
+    if put(obj, out, 0, pickle)? {
         return Ok(());
     }
     out.truncate(start);
@@ -78,49 +91,8 @@ pub fn list_length(bytes: &[u8]) -> usize {
     0
 }
 
-/// The bytes of an object that is a key: equal objects of one type have the same, also named tuples and frozen sets, which pickles tell
-/// apart by the history of their parts.
-pub fn encode_key(obj: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let mut out = Vec::new();
-    put_key(obj, &mut out)?;
-    Ok(out)
-}
-
-fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-    if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
-        out.push(TUPLE);
-        put_varint(tuple.len() as u64, out);
-        return tuple.iter().try_for_each(|item| put_key(&item, out));
-    }
-    if let Ok(set) = obj.cast_exact::<PyFrozenSet>() {
-        let mut items = set.iter().map(|item| encode_key(&item)).collect::<PyResult<Vec<_>>>()?;
-        items.sort_unstable();
-        out.push(FROZENSET);
-        put_varint(items.len() as u64, out);
-        items.iter().for_each(|item| out.extend(item));
-        return Ok(());
-    }
-    let plain = obj.is_none()
-        || obj.is_exact_instance_of::<PyString>()
-        || obj.is_exact_instance_of::<PyFloat>()
-        || obj.is_exact_instance_of::<PyBool>()
-        || obj.is_exact_instance_of::<PyBytes>()
-        || obj.cast_exact::<PyInt>().is_ok_and(|int| int.extract::<i64>().is_ok());
-    if plain {
-        return encode_to(obj, out);
-    }
-    // Without the memo, which depends on which parts are the same object.
-    let py = obj.py();
-    let buffer = py.import("io")?.getattr("BytesIO")?.call0()?;
-    let pickler = py.import("cloudpickle")?.getattr("Pickler")?.call1((&buffer,))?;
-    pickler.setattr("fast", true)?;
-    pickler.call_method1("dump", (obj,))?;
-    put_bytes(PICKLE, buffer.call_method0("getvalue")?.cast::<PyBytes>()?.as_bytes(), out);
-    Ok(())
-}
-
 /// Whether it went in; not if it is nested too deeply.
-fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool> {
+fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) -> PyResult<bool> {
     if depth > MAX_DEPTH {
         return Ok(false);
     }
@@ -132,37 +104,33 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         }
     } else if let Ok(int) = obj.cast_exact::<PyInt>() {
         match int.extract::<i64>() {
-            Ok(int) => {
-                out.push(INT);
-                put_varint(((int << 1) ^ (int >> 63)) as u64, out);
-            }
+            Ok(int) => put_int(int, out),
             Err(_) => pickle(obj, out)?,
         }
     } else if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
         out.push(TUPLE);
         put_varint(tuple.len() as u64, out);
         for item in tuple.iter() {
-            if !put(&item, out, depth + 1)? {
+            if !put(&item, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
     } else if obj.is_none() {
         out.push(NONE);
     } else if let Ok(float) = obj.cast_exact::<PyFloat>() {
-        out.push(FLOAT);
-        out.extend(float.value().to_le_bytes());
+        put_float(float.value(), out);
     } else if let Ok(truth) = obj.cast_exact::<PyBool>() {
         out.push(if truth.is_true() { TRUE } else { FALSE });
     } else if let Ok(list) = obj.cast_exact::<PyList>() {
         if let Some(item) = repeated(list) {
             out.push(REPEATED);
             put_varint(list.len() as u64, out);
-            return put(&item, out, depth + 1);
+            return put(&item, out, depth + 1, pickle);
         }
         out.push(LIST);
         put_varint(list.len() as u64, out);
         for item in list.iter() {
-            if !put(&item, out, depth + 1)? {
+            if !put(&item, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
@@ -172,7 +140,7 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<bool
         out.push(DICT);
         put_varint(dict.len() as u64, out);
         for (key, value) in dict.iter() {
-            if !put(&key, out, depth + 1)? || !put(&value, out, depth + 1)? {
+            if !put(&key, out, depth + 1, pickle)? || !put(&value, out, depth + 1, pickle)? {
                 return Ok(false);
             }
         }
@@ -195,13 +163,33 @@ fn pickle(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     Ok(())
 }
 
-fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+fn pickle_lasting(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    let bytes = obj.py().import("tidemill.lasting_pickle")?.call_method1("dumps", (obj,))?;
+    put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
+    Ok(())
+}
+
+/// Appends an integer.
+pub fn put_int(int: i64, out: &mut Vec<u8>) {
+    out.push(INT);
+    put_varint(((int << 1) ^ (int >> 63)) as u64, out);
+}
+
+/// Appends a float.
+pub fn put_float(float: f64, out: &mut Vec<u8>) {
+    out.push(FLOAT);
+    out.extend(float.to_le_bytes());
+}
+
+/// Appends a length and bytes.
+pub fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+/// Appends a number, seven bits a byte.
+pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -1,8 +1,8 @@
 //! `tidemill._native`: the engine for the Python package, which has the API of PySpark.
 //!
 //! An RDD here is a data set of *pieces*, each a batch of Python objects ([`piece`]); a Python function works on a whole partition of them
-//! ([`operator`]). [`codec`] is the form of objects between stages and in states. [`rdd`] and [`stream`] are what Python holds in its
-//! hands; [`state`] has the operators that keep something between batches; [`workers`] are other processes that run functions.
+//! ([`operator`]). [`codec`] is the form of objects between stages and in states, [`key_codec`] that of keys. [`rdd`] and [`stream`] are what Python holds in its
+//! hands; [`state`] has the operators that keep something between batches, [`state_value`] what they keep; [`workers`] are other processes that run functions.
 
 mod arrow_rows;
 mod codec;
@@ -13,6 +13,7 @@ mod error;
 mod function;
 mod interpreter;
 mod kafka;
+mod key_codec;
 mod listener;
 mod operator;
 mod piece;
@@ -22,6 +23,7 @@ mod receiver;
 mod shuffle;
 mod state;
 mod state_handle;
+mod state_value;
 mod stream;
 mod streaming_context;
 mod travel;

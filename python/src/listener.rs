@@ -1,12 +1,19 @@
 //! Events as Python sees them: the name of the listener's method, and a dict of what its accessors give.
 
+use std::collections::BTreeSet;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tidemill_engine::batch::StreamId;
 use tidemill_engine::listener::{BatchInfo, OutputOperationInfo, ReceiverInfo, StreamingEvent};
 use tidemill_engine::time::Time;
 
-/// The method's name and the information.
-pub fn told<'py>(py: Python<'py>, event: &StreamingEvent) -> PyResult<(&'static str, Bound<'py, PyDict>)> {
+/// The method's name and the information; of the `silent` streams batches say nothing.
+pub fn told<'py>(
+    py: Python<'py>,
+    event: &StreamingEvent,
+    silent: &BTreeSet<StreamId>,
+) -> PyResult<(&'static str, Bound<'py, PyDict>)> {
     Ok(match event {
         StreamingEvent::StreamingStarted(time) => {
             let info = PyDict::new(py);
@@ -16,9 +23,9 @@ pub fn told<'py>(py: Python<'py>, event: &StreamingEvent) -> PyResult<(&'static 
         StreamingEvent::ReceiverStarted(info) => ("onReceiverStarted", receiver(py, info)?),
         StreamingEvent::ReceiverError(info) => ("onReceiverError", receiver(py, info)?),
         StreamingEvent::ReceiverStopped(info) => ("onReceiverStopped", receiver(py, info)?),
-        StreamingEvent::BatchSubmitted(info) => ("onBatchSubmitted", batch(py, info)?),
-        StreamingEvent::BatchStarted(info) => ("onBatchStarted", batch(py, info)?),
-        StreamingEvent::BatchCompleted(info) => ("onBatchCompleted", batch(py, info)?),
+        StreamingEvent::BatchSubmitted(info) => ("onBatchSubmitted", batch(py, info, silent)?),
+        StreamingEvent::BatchStarted(info) => ("onBatchStarted", batch(py, info, silent)?),
+        StreamingEvent::BatchCompleted(info) => ("onBatchCompleted", batch(py, info, silent)?),
         StreamingEvent::OutputOperationStarted(info) => ("onOutputOperationStarted", operation(py, info)?),
         StreamingEvent::OutputOperationCompleted(info) => ("onOutputOperationCompleted", operation(py, info)?),
     })
@@ -29,9 +36,9 @@ fn moment(time: Option<Time>) -> i64 {
     time.map_or(-1, Time::as_millis)
 }
 
-fn batch<'py>(py: Python<'py>, info: &BatchInfo) -> PyResult<Bound<'py, PyDict>> {
+fn batch<'py>(py: Python<'py>, info: &BatchInfo, silent: &BTreeSet<StreamId>) -> PyResult<Bound<'py, PyDict>> {
     let (all, inputs, operations) = (PyDict::new(py), PyDict::new(py), PyDict::new(py));
-    for (stream, input) in &info.inputs {
+    for (stream, input) in info.inputs.iter().filter(|(stream, _)| !silent.contains(stream)) {
         let one = PyDict::new(py);
         one.set_item("inputStreamId", stream.0)?;
         one.set_item("numRecords", input.records)?;

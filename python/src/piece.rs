@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::arrow_rows::rows_of;
 use crate::codec;
 use crate::interpreter::with_python;
-use crate::state::is_unchanging;
+use crate::state_value::is_unchanging;
 
 /// Objects per piece, where we choose.
 pub const PIECE_ROWS: usize = 1024;

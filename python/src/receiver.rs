@@ -8,7 +8,7 @@ use tidemill_dstream::input::receiver::{Receiver, ReceiverContext};
 
 use crate::error::raise;
 use crate::interpreter::with_python;
-use crate::state::Value;
+use crate::state_value::Value;
 
 /// A receiver with the methods `on_start(store, is_stopped)` and `on_stop()`.
 pub struct PythonReceiver {

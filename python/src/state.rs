@@ -1,12 +1,10 @@
-//! Operators that keep something between batches: their keys and values are encoded objects, so that a checkpoint can hold them.
+//! Operators that keep something between batches.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use pyo3::types::{PyList, PyTuple};
 use tidemill_dstream::context::SparkContext;
 use tidemill_dstream::dataset::Transform;
 use tidemill_dstream::op::state::logic::{Session, State};
@@ -18,140 +16,11 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::Emit;
 use tidemill_engine::time::Time;
 
-use crate::codec;
 use crate::combine::{combine, group, halves};
-use crate::interpreter::with_python;
 use crate::operator::{UserFunction, rows_to_pieces, whole_partition};
-use crate::piece::{Piece, byte_buf, iterate};
+use crate::piece::{Piece, iterate};
 use crate::state_handle::NativeState;
-
-/// A key: the bytes of an object. Objects of other types are other keys, also where Python finds them equal (1, 1.0 and True).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Key(Vec<u8>);
-
-/// A value: an object, its bytes, or both. Cheap to clone; nobody changes the object.
-#[derive(Clone)]
-pub struct Value(Arc<Forms>);
-
-#[derive(Default)]
-struct Forms {
-    object: OnceLock<Py<PyAny>>,
-    bytes: OnceLock<Vec<u8>>,
-}
-
-impl Serialize for Key {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        byte_buf(deserializer).map(Key)
-    }
-}
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let bytes = match self.0.bytes.get() {
-            Some(bytes) => bytes,
-            None => {
-                let encoded = with_python(|py| codec::encode(self.object(py)?.as_any()));
-                let encoded = encoded
-                    .map_err(|raised| serde::ser::Error::custom(format!("a value can't be encoded: {raised}")))?;
-                self.0.bytes.get_or_init(|| encoded)
-            }
-        };
-        serializer.serialize_bytes(bytes)
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(byte_buf(deserializer)?) };
-        Ok(Self(Arc::new(forms)))
-    }
-}
-
-impl Key {
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        codec::encode_key(object).map(Self)
-    }
-
-    /// The object.
-    pub fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        codec::decode(py, &self.0)
-    }
-}
-
-impl Value {
-    /// An object, which must not be changed any more.
-    pub fn of(object: Py<PyAny>) -> Self {
-        Self(Arc::new(Forms { object: OnceLock::from(object), bytes: OnceLock::new() }))
-    }
-
-    /// An object, which must not be changed any more, with its bytes.
-    pub fn encoded(object: Bound<'_, PyAny>) -> PyResult<Self> {
-        let bytes = OnceLock::from(codec::encode(&object)?);
-        Ok(Self(Arc::new(Forms { object: OnceLock::from(object.unbind()), bytes })))
-    }
-
-    /// An object as it is now, whatever the program does with it later.
-    pub fn kept(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let forms = Forms { object: OnceLock::new(), bytes: OnceLock::from(codec::encode(object)?) };
-        if is_unchanging(object) {
-            let _ = forms.object.set(object.clone().unbind());
-        }
-        Ok(Self(Arc::new(forms)))
-    }
-
-    /// The object, or one like it, where the program may change what it gets.
-    pub fn own<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match (self.0.object.get(), self.0.bytes.get()) {
-            (Some(object), _) if is_unchanging(object.bind(py)) => Ok(object.bind(py).clone()),
-            (_, Some(bytes)) => {
-                let object = codec::decode(py, bytes)?;
-                if is_unchanging(&object) {
-                    let _ = self.0.object.set(object.clone().unbind());
-                }
-                Ok(object)
-            }
-            (Some(object), None) => codec::decode(py, &codec::encode(object.bind(py))?),
-            (None, None) => Err(damaged()),
-        }
-    }
-
-    /// The object.
-    pub fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(object) = self.0.object.get() {
-            return Ok(object.bind(py).clone());
-        }
-        let object = codec::decode(py, self.0.bytes.get().ok_or_else(damaged)?)?;
-        Ok(self.0.object.get_or_init(|| object.unbind()).bind(py).clone())
-    }
-}
-
-fn damaged() -> PyErr {
-    PyRuntimeError::new_err("a value of a state has neither an object nor bytes")
-}
-
-/// Whether nobody can change an object: numbers, text, and tuples of those, not nested deeply.
-pub fn is_unchanging(object: &Bound<'_, PyAny>) -> bool {
-    is_unchanging_within(object, 3)
-}
-
-fn is_unchanging_within(object: &Bound<'_, PyAny>, depth: u8) -> bool {
-    object.is_none()
-        || object.is_exact_instance_of::<PyString>()
-        || object.is_exact_instance_of::<PyInt>()
-        || object.is_exact_instance_of::<PyFloat>()
-        || object.is_exact_instance_of::<PyBool>()
-        || object.is_exact_instance_of::<PyBytes>()
-        || (depth > 0
-            && object
-                .cast_exact::<PyTuple>()
-                .is_ok_and(|tuple| tuple.iter().all(|item| is_unchanging_within(&item, depth - 1))))
-}
+use crate::state_value::{Key, Value};
 
 /// The stream or RDD of pairs of an operator by key.
 type Pairs = (Key, Value);
@@ -160,8 +29,7 @@ fn emit_pairs<'py>(
     pairs: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     out: &mut Emit<'_>,
 ) -> PyResult<Result<()>> {
-    // Encoded here, and not where they are sent: what can't be is an error of this operation of the program's.
-    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((Key::of(&key)?, Value::encoded(value)?));
+    let pair = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Key::with(&key, Value::encoded(value)?);
     let pairs = pairs.map(pair).collect::<PyResult<Vec<Pairs>>>()?;
     Ok(if pairs.is_empty() { Ok(()) } else { out(Chunk::of(pairs)).map(drop) })
 }
@@ -199,7 +67,7 @@ fn reduced(sc: &SparkContext, reduce: &Arc<UserFunction>) -> Transform<Pairs> {
 
 /// Pairs as tuples.
 fn tuples(sc: &SparkContext) -> Transform<Piece> {
-    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py)?, value.own(py)?])?.into_any()))
+    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py, Some(&value))?, value.own(py)?])?.into_any()))
 }
 
 /// Ends the task with an error of the user's function, from within a closure that can't return one.
@@ -228,16 +96,17 @@ pub fn update_state(
             for list in &lists {
                 values.getattr("extend")?.call1((list.object(py)?,))?;
             }
-            let state = state.as_ref().map(|state| state.own(py)).transpose()?;
-            let next = f.call1((values, state))?;
-            if next.is_none() { Ok(None) } else { Value::kept(&next).map(Some) }
+            let before = state.as_ref().map(|state| state.own(py)).transpose()?;
+            let next = f.call1((values, before))?;
+            let first = state.as_ref().or(lists.first());
+            if next.is_none() { Ok(None) } else { Ok(Some(Value::kept(&next)?.under_key_of(first))) }
         });
         next.unwrap_or_else(|error| give_up(error))
     };
     grouped.update_state_by_key_with(update, partitions.max(1), initial).then(tuples(&sc))
 }
 
-/// `reduceByKeyAndWindow` with an inverse: what enters is added, what leaves is taken away.
+/// `reduceByKeyAndWindow` with an inverse: what enters is added, what leaves is taken away, where its key has not been dropped by the filter.
 pub fn inverse_window(
     stream: &DStream<Piece>,
     [reduce, inverse]: [Arc<UserFunction>; 2],
@@ -251,16 +120,16 @@ pub fn inverse_window(
     let call = |function: Arc<UserFunction>| {
         move |left: Value, right: Value| -> Value {
             let value = function.run(|py, f| Value::kept(&f.call1((left.own(py)?, right.own(py)?))?));
-            value.unwrap_or_else(|error| give_up(error))
+            value.unwrap_or_else(|error| give_up(error)).under_key_of(Some(&left))
         }
     };
     let filter = filter.map(|function| {
         move |(key, value): &Pairs| -> bool {
-            let stays = function.run(|py, f| f.call1(((key.object(py)?, value.own(py)?),))?.is_truthy());
+            let stays = function.run(|py, f| f.call1(((key.object(py, Some(value))?, value.own(py)?),))?.is_truthy());
             stays.unwrap_or_else(|error| give_up(error))
         }
     });
-    let windows = reduced.reduce_by_key_and_window_inverse_with(
+    let windows = reduced.reduce_by_key_and_window_inverse_lenient(
         call(reduce),
         call(inverse),
         window,
@@ -286,13 +155,14 @@ pub fn map_with_state(
         let mapped = function.run(|py, f| {
             let before = state.get_option().map(|state| Ok::<_, PyErr>(state.own(py)?.unbind())).transpose()?;
             let handle = Bound::new(py, NativeState::new(before, state.is_timing_out()))?;
+            let first = state.get_option().or(value.as_ref()).cloned();
             let value = value.as_ref().map(|value| value.object(py)).transpose()?;
-            let mapped = f.call1((time.as_millis(), key.object(py)?, value, &handle))?;
+            let mapped = f.call1((time.as_millis(), key.object(py, first.as_ref())?, value, &handle))?;
             let handle = handle.get();
             if handle.is_removed() {
                 state.remove();
             } else if let Some(next) = handle.updated(py) {
-                state.update(Value::kept(next.bind(py))?);
+                state.update(Value::kept(next.bind(py))?.under_key_of(first.as_ref()));
             }
             if mapped.is_none() { Ok(None) } else { Value::kept(&mapped).map(Some) }
         });
@@ -315,9 +185,10 @@ pub fn session_window(stream: &DStream<Piece>, whose: &Arc<UserFunction>, gap: D
     let sc = stream.context().spark_context().clone();
     let sessions = stream.then(pairs(&sc, whose)).session_window(gap);
     sessions.then(rows_to_pieces(&sc, |py, (key, session): (Key, Session<Vec<Value>>)| {
+        let first = session.value.first();
         let values = session.value.iter().map(|value| value.own(py)).collect::<PyResult<Vec<_>>>()?;
         let session = (session.start.as_millis(), session.end.as_millis(), values);
-        Ok((key.object(py)?, session).into_pyobject(py)?.into_any())
+        Ok((key.object(py, first)?, session).into_pyobject(py)?.into_any())
     }))
 }
 

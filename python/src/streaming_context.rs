@@ -1,15 +1,17 @@
 //! `NativeStreamingContext`: a `StreamingContext` in Python's hands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tidemill_dstream::input::RddQueue;
 use tidemill_dstream::rdd::Rdd;
 use tidemill_dstream::stream::DStream;
 use tidemill_dstream::streaming_context::{StreamingContext, StreamingContextState};
+use tidemill_engine::batch::StreamId;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::listener::StreamingEvent;
 use tidemill_engine::time::Time;
@@ -22,13 +24,15 @@ use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
 use crate::piece::Piece;
 use crate::rdd::NativeRdd;
 use crate::receiver::PythonReceiver;
-use crate::state::Value;
+use crate::state_value::Value;
 use crate::stream::NativeDStream;
 
 /// The streams of one program.
 #[pyclass(frozen)]
 pub struct NativeStreamingContext {
     pub ssc: StreamingContext,
+    /// The streams of queues: in Spark only inputs from outside tell listeners of their batches.
+    queues: Arc<Mutex<BTreeSet<StreamId>>>,
 }
 
 impl NativeStreamingContext {
@@ -47,7 +51,7 @@ impl NativeStreamingContext {
     #[new]
     fn new(py: Python<'_>, sc: Py<NativeContext>, batch_ms: u64) -> PyResult<Self> {
         let ssc = py.detach(|| StreamingContext::new(&sc.get().sc, Duration::from_millis(batch_ms))).map_err(raise)?;
-        Ok(Self { ssc })
+        Ok(Self { ssc, queues: Arc::default() })
     }
 
     /// What `create` makes, with a checkpoint folder: a restart goes on where the last run ended.
@@ -83,11 +87,20 @@ impl NativeStreamingContext {
         self.ssc.batch_duration().as_millis() as u64
     }
 
+    /// A folder for a run that begins anew: `get_or_create` makes it that of one that goes on.
     #[pyo3(signature = (path))]
     fn checkpoint(&self, py: Python<'_>, path: Option<String>) -> PyResult<()> {
-        // None is said where there was no checkpoint, too.
-        let Some(path) = path else { return Ok(()) };
-        py.detach(|| self.ssc.checkpoint(path)).map_err(raise)
+        let set = || path.map_or_else(|| self.ssc.no_checkpoint(), |path| self.ssc.checkpoint_anew(path));
+        py.detach(set).map_err(raise)
+    }
+
+    /// Where the start has put the checkpoint of an earlier run.
+    fn checkpoint_set_aside(&self) -> Option<String> {
+        self.ssc.checkpoint_set_aside().map(|aside| aside.display().to_string())
+    }
+
+    fn allow_states_in_memory(&self) {
+        self.ssc.allow_states_in_memory();
     }
 
     fn remember(&self, py: Python<'_>, ms: u64) -> PyResult<()> {
@@ -123,6 +136,7 @@ impl NativeStreamingContext {
     ) -> PyResult<NativeDStream> {
         let rdds: Vec<Rdd<Piece>> = rdds.iter().map(|rdd| rdd.get().rdd.clone()).collect();
         let default = default.map(|rdd| rdd.get().rdd.clone());
+        self.queues.lock().insert(self.ssc.graph().next_stream());
         self.make(py, || self.ssc.queue_stream_or(&RddQueue::new(rdds), one_at_a_time, default.as_ref()))
     }
 
@@ -180,9 +194,12 @@ impl NativeStreamingContext {
     }
 
     fn add_listener(&self, py: Python<'_>, f: Py<PyAny>) {
+        let queues = Arc::clone(&self.queues);
         let listener = move |event: &StreamingEvent| {
             with_python(|py| {
-                let told = crate::listener::told(py, event).and_then(|told| f.bind(py).call1(told));
+                // Not held while Python may run.
+                let silent = queues.lock().clone();
+                let told = crate::listener::told(py, event, &silent).and_then(|told| f.bind(py).call1(told));
                 if let Err(error) = told {
                     error.print(py);
                 }
@@ -207,6 +224,11 @@ impl NativeStreamingContext {
             }
             py.check_signals()?;
         }
+    }
+
+    /// As the program ends: gracefully, if the settings say so.
+    fn stop_on_shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.ssc.stop_on_shutdown()).map_err(raise)
     }
 
     fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {

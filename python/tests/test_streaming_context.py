@@ -229,8 +229,7 @@ def test_queues_do_not_go_with_checkpoints(ssc, tmp_path):
     with pytest.raises(Exception, match="ZeroDivisionError"):
         ssc.awaitTermination(PATIENCE)
     ssc.stop(False)
-    again = StreamingContext(ssc.sparkContext, INTERVAL)
-    again.checkpoint(str(tmp_path))
+    again = StreamingContext.getOrCreate(str(tmp_path), lambda: StreamingContext(ssc.sparkContext, INTERVAL))
     collected(again.queueStream([[1]]))
     try:
         with pytest.raises(Exception, match="queueStream doesn't support checkpointing"):

@@ -63,6 +63,20 @@ def test_events_of_batches(ssc):
     ]
 
 
+def test_which_inputs_a_batch_tells_of(ssc, tmp_path):
+    """As in Spark: those from outside, and not queues."""
+    listener = Everything()
+    ssc.addStreamingListener(listener)
+    streams = [ssc.queueStream([[1, 2], [3]]), ssc.textFileStream(str(tmp_path)), ssc.queueStream([["a"]])]
+    collected(ssc.union(*streams))
+    ssc.start()
+    wait_for(ssc, lambda: listener.events("onBatchCompleted"))
+    ssc.stop(False)
+    for name in ("onBatchSubmitted", "onBatchStarted", "onBatchCompleted"):
+        inputs = listener.events(name)[0].batchInfo().streamIdToInputInfo()
+        assert {stream: info.inputStreamId() for stream, info in inputs.items()} == {1: 1}
+
+
 def test_what_is_not_known_yet_is_minus_one(ssc):
     listener = Everything()
     ssc.addStreamingListener(listener)

@@ -63,7 +63,8 @@ def test_initial_states(sc, tmp_path, as_rdd):
     assert result == [[("a", 11), ("z", 1)], [("a", 11), ("b", 1), ("z", 1)]]
 
 
-def test_states_need_a_checkpoint(sc):
+def test_states_need_a_checkpoint(sc, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
     ssc = StreamingContext(sc, INTERVAL)
     ssc.queueStream([[("a", 1)]]).updateStateByKey(total).pprint()
     with pytest.raises(Exception, match="The checkpoint directory has not been set"):

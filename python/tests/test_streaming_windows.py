@@ -91,6 +91,17 @@ def test_keys_stay_with_an_inverse_unless_filtered(sc, tmp_path):
     assert gone[7] == []
 
 
+def test_a_filter_may_drop_keys_whose_values_are_in_the_window(sc, tmp_path):
+    """What leaves the window then is left out, as by the outer join with which PySpark takes away."""
+    batches = [[("a", 3), ("b", 9)], [], [("a", 6)]]
+    program = lambda s: s.reduceByKeyAndWindow(  # noqa: E731
+        operator.add, operator.sub, windows(5), windows(1), 1, lambda pair: pair[1] > 5
+    )
+    result = by_key(run(sc, program, batches, batches=10, checkpoint=tmp_path))
+    both = [("a", 6), ("b", 9)]
+    assert result == [[("b", 9)], [("b", 9)], both, both, both, [], [], [], [], []]
+
+
 def test_short_windows_are_reduced_anew_also_with_an_inverse(sc):
     """So keys without values vanish, and there is no need of a checkpoint."""
 
@@ -151,7 +162,8 @@ def test_durations_are_multiples_of_the_batch(sc, name):
     ssc.stop(False)
 
 
-def test_long_windows_with_an_inverse_need_a_checkpoint(sc):
+def test_long_windows_with_an_inverse_need_a_checkpoint(sc, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
     ssc = StreamingContext(sc, INTERVAL)
     ssc.queueStream([[1]]).countByWindow(windows(5), windows(1)).pprint()
     with pytest.raises(Exception, match="The checkpoint directory has not been set"):

@@ -31,10 +31,11 @@ impl Matched {
     }
 }
 
-/// Opens the store of all states and ties the operators to it. With a checkpoint its metadata are written: what the program is.
+/// Opens the store of all states and ties the operators to it. With a checkpoint its metadata are written: what the program is;
+/// without one states are in memory only.
 ///
 /// # Errors
-/// If an operator must have a checkpoint and there is none; if the states don't fit the checkpoint, or can't be read.
+/// If the states don't fit the checkpoint, or can't be read.
 pub fn open_states(
     conf: &SparkConf,
     states: &[Arc<StateCore>],
@@ -60,16 +61,7 @@ pub fn open_states(
             };
             (matched, store)
         }
-        None => {
-            if let Some(state) = states.iter().find(|state| state.must_checkpoint) {
-                return Err(Error::usage(format!(
-                    "requirement failed: {} at {}: The checkpoint directory has not been set. Please set it by \
-                     StreamingContext.checkpoint().",
-                    state.kind, state.call_site
-                )));
-            }
-            (match_states(states, &BTreeMap::new(), BatchId(0), "")?, Arc::<MemoryStateStore>::default())
-        }
+        None => (match_states(states, &BTreeMap::new(), BatchId(0), "")?, Arc::<MemoryStateStore>::default()),
     };
     for (state, name, partitions) in &matched.states {
         state.bind(name, *partitions, Arc::clone(&store));

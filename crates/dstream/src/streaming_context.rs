@@ -1,11 +1,13 @@
 //! `StreamingContext`: the life cycle of a streaming program.
 
+mod anew;
 mod creation;
 mod replay;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +50,10 @@ struct Inner {
     bus: Arc<ListenerBus>,
     waiter: Arc<Waiter>,
     checkpoint: Mutex<Option<PathBuf>>,
+    /// What an earlier run has left in the checkpoint folder is set aside: it has gone there.
+    begins_anew: AtomicBool,
+    set_aside: OnceLock<PathBuf>,
+    states_in_memory: AtomicBool,
     /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
     state: Mutex<StreamingContextState>,
     execution: Mutex<Option<Arc<MicroBatchExecution>>>,
@@ -76,6 +82,9 @@ impl StreamingContext {
             bus: Arc::default(),
             waiter: Arc::default(),
             checkpoint: Mutex::default(),
+            begins_anew: AtomicBool::new(false),
+            set_aside: OnceLock::new(),
+            states_in_memory: AtomicBool::new(false),
             state: Mutex::new(StreamingContextState::Initialized),
             execution: Mutex::default(),
         }));
@@ -152,7 +161,23 @@ impl StreamingContext {
             CheckpointPlace::Local(path) => path,
             _ => folder,
         });
+        self.0.begins_anew.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// No checkpoint, whatever the settings or the program have said before.
+    ///
+    /// # Errors
+    /// After the start.
+    pub fn no_checkpoint(&self) -> Result<()> {
+        self.require_initialized("setting the checkpoint folder")?;
+        *self.0.checkpoint.lock() = None;
+        Ok(())
+    }
+
+    /// Lets operators that need a checkpoint folder do without one: their states are then lost with the process.
+    pub fn allow_states_in_memory(&self) {
+        self.0.states_in_memory.store(true, Ordering::Relaxed);
     }
 
     /// The checkpoint folder.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from .binding import RDD, SparkContext, StorageLevel, call_site, native_context,
 from .dstream import DStream
 from .listener import StreamingListener, telling
 from .receiver import Receiver, Supervised
+from .shutdown import Termination
 
 if TYPE_CHECKING:
     from .._native import NativeDStream
@@ -23,6 +26,15 @@ _NO_RDD = (
     "Transform function must not return null. Return SparkContext.emptyRDD() instead to represent no element as the result of "
     "transformation: sc.emptyRDD() in Python"
 )
+
+_SET_ASIDE = (
+    "the checkpoint of an earlier run is set aside, in %s, for this run begins anew: StreamingContext.getOrCreate makes contexts that "
+    "go on from it"
+)
+
+_OBJECT_STORES = ("s3://", "s3a://", "memory:")
+# A name that a checkpoint of streams has no use for.
+_RDDS = "rdds"
 
 
 class StreamingContext:
@@ -48,6 +60,9 @@ class StreamingContext:
                 raise ValueError("Batch duration for StreamingContext cannot be null")
             jssc = NativeStreamingContext(native_context(sparkContext), duration_ms(batchDuration))
         self._native = jssc
+        folder = sparkContext._conf.get("spark.streaming.checkpoint.directory")
+        if folder is not None:
+            self._keep_rdds_in(folder)
         # Those of the thread that starts the batches: functions that run in them have the same.
         self._properties: dict[str, str] = {}
 
@@ -98,11 +113,26 @@ class StreamingContext:
         return self._sc
 
     def start(self) -> None:
-        """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
+        """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again.
+
+        With `spark.streaming.stopGracefullyOnShutdown` what was received is processed before a program ends that has come to its end, or
+        that SIGTERM has told to, unless it handles that itself or starts its stream in another than the main thread.
+        """
         self._properties = self._sc._local_properties.snapshot()
-        self._native.start(call_site())
+        if self._sc.getCheckpointDir() is not None:
+            # All that Spark asks of a program with states.
+            self._native.allow_states_in_memory()
+        begins = self._native.state() == "INITIALIZED"
+        try:
+            self._native.start(call_site())
+        finally:
+            aside = self._native.checkpoint_set_aside() if begins else None
+            if aside is not None:
+                logging.getLogger(__name__).warning(_SET_ASIDE, aside)
         StreamingContext._activeContext = self
-        atexit.register(_stop_at_exit)
+        atexit.register(_stop_on_shutdown)
+        if str(self._sc._conf.get("spark.streaming.stopGracefullyOnShutdown")).lower() == "true":
+            _termination.install()
 
     def awaitTermination(self, timeout: float | None = None) -> None:
         """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
@@ -135,8 +165,14 @@ class StreamingContext:
         self._native.remember(duration_ms(duration))
 
     def checkpoint(self, directory: str | None) -> None:
-        """Logs batches and states in this folder, so that another run of the program goes on where this one ends; None for none."""
+        """Logs batches and states in this folder, so that `getOrCreate` can go on where this run ends; None for none.
+
+        This run begins anew, as in PySpark: the start sets aside what an earlier one has left there, in a folder `set-aside-1`, and so
+        on, within this one. Checkpoints of RDDs go there, too, to `rdds`, unless the SparkContext has a folder for them.
+        """
         self._native.checkpoint(directory)
+        if directory is not None:
+            self._keep_rdds_in(directory)
 
     def socketTextStream(
         self, hostname: str, port: int, storageLevel: StorageLevel = StorageLevel.MEMORY_AND_DISK_2
@@ -209,6 +245,11 @@ class StreamingContext:
         natives: list[NativeDStream] = [native for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
 
+    def _keep_rdds_in(self, directory: str) -> None:
+        """Has checkpoints of RDDs lie in the streams' folder, too, unless there is one for them; they can't in an object store."""
+        if self._sc.getCheckpointDir() is None and not directory.startswith(_OBJECT_STORES):
+            self._sc.setCheckpointDir(os.path.join(directory, _RDDS))
+
     def _enter_job(self) -> None:
         """Makes this thread, which is one of the engine's, the driver's: with the local properties of the thread that called `start`."""
         forget_task()
@@ -219,14 +260,24 @@ class StreamingContext:
 
     def _await(self, timeout: float | None) -> bool:
         try:
-            return self._native.await_termination(None if timeout is None else duration_ms(timeout))
+            stopped = self._native.await_termination(None if timeout is None else duration_ms(timeout))
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise
+        if stopped:
+            _termination.wait()
+        return stopped
 
 
-def _stop_at_exit() -> None:
-    """Ends a stream whose program has ended: its threads must not call Python while that is taken down."""
+def _is_active() -> bool:
+    return StreamingContext.getActive() is not None
+
+
+def _stop_on_shutdown() -> None:
+    """Ends the stream of a program that ends: its threads must not call Python while that is taken down."""
     active = StreamingContext.getActive()
     if active is not None:
-        active._native.stop(False, False)
+        active._native.stop_on_shutdown()
+
+
+_termination = Termination(_is_active, _stop_on_shutdown)

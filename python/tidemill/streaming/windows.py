@@ -92,6 +92,7 @@ class WindowOperations(PairOperations):
         forward, which costs what enters and leaves rather than the whole window, and needs a checkpoint folder. A key then
         stays with what is left of its value, unless `filterFunc` is false for the pair. Without `invFunc` the window is reduced
         anew each time and `filterFunc` is not asked.
+        What leaves the window of a key that `filterFunc` has dropped is left out.
         """
         self._validate_window_param(windowDuration, slideDuration)
         combined = self._then("reduceByKeyAndWindow", combining(None, check_closure(func)))

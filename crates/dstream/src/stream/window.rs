@@ -23,6 +23,20 @@ use crate::stateful::{StatefulNode, StepInput, ViewNode};
 /// The bits of a batch time in the number of a window's view; above them stands the number of its batches.
 const TIME_BITS: u32 = 44;
 
+/// What the forms of a window with an inverse differ in.
+pub(super) struct Rules {
+    /// It refuses to run without a checkpoint.
+    must_checkpoint: bool,
+    /// See [`Inverse::lenient`].
+    lenient: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { must_checkpoint: true, lenient: false }
+    }
+}
+
 fn check_window<T: Data>(stream: &DStream<T>, window: Duration, slide: Duration) -> Result<()> {
     stream.context().check_may_add()?;
     let own = stream.slide_duration();
@@ -96,7 +110,8 @@ impl<T: Data> DStream<T> {
     {
         let ones = self.map(|row| (row, 1u64));
         let some = Some(|(_, count): &(T, u64)| *count > 0);
-        ones.inverse_window(|a, b| a + b, |a, b| a - b, window, slide, partitioning.into(), some, false)
+        let rules = Rules { must_checkpoint: false, lenient: false };
+        ones.inverse_window(|a, b| a + b, |a, b| a - b, window, slide, partitioning.into(), some, rules)
     }
 }
 
@@ -185,7 +200,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         slide: Duration,
     ) -> Result<DStream<(K, V)>> {
         let partitions = self.sc().default_parallelism();
-        self.inverse_window(f, inverse, window, slide, partitions.into(), None::<fn(&(K, V)) -> bool>, true)
+        self.inverse_window(f, inverse, window, slide, partitions.into(), None::<fn(&(K, V)) -> bool>, Rules::default())
     }
 
     /// [`DStream::reduce_by_key_and_window_inverse`], placed as `partitioning` says, of pairs for which `filter` is true.
@@ -199,11 +214,27 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         partitioning: impl Into<Partitioning<K>>,
         filter: Option<impl Fn(&(K, V)) -> bool + Send + Sync + 'static>,
     ) -> Result<DStream<(K, V)>> {
-        self.inverse_window(f, inverse, window, slide, partitioning.into(), filter, true)
+        self.inverse_window(f, inverse, window, slide, partitioning.into(), filter, Rules::default())
+    }
+
+    /// [`DStream::reduce_by_key_and_window_inverse_with`], where values that leave are left out if their key has no total: `filter` may have
+    /// dropped it while they were in the window. That is an error there, and in Spark's Scala; its Python API leaves them out.
+    #[track_caller]
+    pub fn reduce_by_key_and_window_inverse_lenient(
+        &self,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        inverse: impl Fn(V, V) -> V + Send + Sync + 'static,
+        window: Duration,
+        slide: Duration,
+        partitioning: impl Into<Partitioning<K>>,
+        filter: Option<impl Fn(&(K, V)) -> bool + Send + Sync + 'static>,
+    ) -> Result<DStream<(K, V)>> {
+        let rules = Rules { lenient: true, ..Rules::default() };
+        self.inverse_window(f, inverse, window, slide, partitioning.into(), filter, rules)
     }
 
     #[track_caller]
-    #[expect(clippy::too_many_arguments, reason = "the longest of three public forms")]
+    #[expect(clippy::too_many_arguments, reason = "the longest of the public forms, and what tells them apart")]
     pub(super) fn inverse_window(
         &self,
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -212,7 +243,7 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         slide: Duration,
         partitioning: Partitioning<K>,
         filter: Option<impl Fn(&(K, V)) -> bool + Send + Sync + 'static>,
-        must_checkpoint: bool,
+        rules: Rules,
     ) -> Result<DStream<(K, V)>> {
         self.context().check_may_add()?;
         let own = self.slide_duration();
@@ -232,10 +263,11 @@ impl<K: Key, V: Data> DStream<(K, V)> {
         let reduced = self.reduce_by_key_with(move |a, b| add(a, b), partitioning.clone());
         let exchange = PairExchange::<K, V>::new(sc, partitioning);
         let placement = exchange.placement(&[]);
-        let core = StateCore::new("reduce_by_key_and_window", placement.partitions, must_checkpoint);
+        let core = StateCore::new("reduce_by_key_and_window", placement.partitions, rules.must_checkpoint);
         core.describe::<Row<K>, V>();
         let filter = filter.map(|filter| Arc::new(filter) as Arc<dyn Fn(&(K, V)) -> bool + Send + Sync>);
-        let inverse = Arc::new(Inverse { reduce, inverse: Arc::new(inverse), filter, window });
+        let lenient = rules.lenient;
+        let inverse = Arc::new(Inverse { reduce, inverse: Arc::new(inverse), filter, window, lenient });
         let between = register::<()>(sc, core.kind, InverseStep::new(&core.cell, &inverse, false));
         let ends = register::<()>(sc, core.kind, InverseStep::new(&core.cell, &inverse, true));
         let placed = {

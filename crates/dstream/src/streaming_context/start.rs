@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,7 +23,8 @@ impl StreamingContext {
     pub(super) fn begin(&self) -> Result<MicroBatchExecution> {
         let (inner, conf) = (&self.0, self.0.sc.conf());
         inner.sc.runner()?;
-        inner.graph.validate(self.checkpoint_dir().is_some())?;
+        inner.graph.validate(self.checkpoint_dir().is_some() || inner.states_in_memory.load(Ordering::Relaxed))?;
+        self.make_room()?;
         let clock = self.clock();
         let trigger = Trigger::Interval(inner.batch_duration);
         let checkpoint = self.checkpoint_dir().map(|folder| open_checkpoint(&folder)).transpose()?;

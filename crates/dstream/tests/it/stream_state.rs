@@ -388,6 +388,20 @@ fn an_inverse_without_what_it_takes_away_is_an_error() {
 }
 
 #[test]
+fn a_lenient_inverse_leaves_out_what_its_filter_has_dropped() -> Result<()> {
+    // "At least 3": a is dropped while its values are in the window, and comes again without them.
+    let table = [("a", ""), ("a b b b", "b=3"), ("a a a", "a=3 b=3"), ("", ""), ("", ""), ("a a a", "a=3")];
+    let rows = table.iter().map(|(input, output)| (pairs(input, 1), counts(output)));
+    script(|| {
+        StreamTest::new(|_, p: Words| {
+            let some = Some(|(_, count): &(String, i64)| *count >= 3);
+            p.reduce_by_key_and_window_inverse_lenient(|a, b| a + b, |a, b| a - b, s(2), s(1), 1, some)
+        })
+        .batches(rows.clone())
+    })
+}
+
+#[test]
 fn counts_of_windows_survive_restarts() -> Result<()> {
     let table: [(&[i32], u64, &[(i32, u64)]); 5] = [
         (&[1, 1, 2], 3, &[(1, 2), (2, 1)]),

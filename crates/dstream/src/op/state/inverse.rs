@@ -91,6 +91,8 @@ pub struct Inverse<K, V> {
     pub filter: Option<Arc<dyn Fn(&(K, V)) -> bool + Send + Sync>>,
     /// The length of the window.
     pub window: Duration,
+    /// Values that leave are left out where their key has no total, rather than an error.
+    pub lenient: bool,
 }
 
 /// The operator of the state step: input 0 are the reduced pairs of the batch. The stream's zero time tells whether a window ends.
@@ -194,6 +196,7 @@ impl<K: Key, V: Data> WindowTotals<K, V> {
                     }
                 }
                 (None, _, Some(enters)) => enters,
+                (None, _, None) if by.lenient => continue,
                 (None, _, None) => {
                     return Err(Error::usage(
                         "Neither previous window has value for key, nor new values found. Are you sure your key class hashes \
