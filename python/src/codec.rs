@@ -1,8 +1,8 @@
 //! The form of Python objects between stages and in states.
 //!
 //! One byte says what follows: none, true, false, an integer (zigzag varint), a float (8 bytes, little-endian), text or bytes (length, bytes),
-//! a tuple, list or dict (length, elements), a list that has one object over and over (length, element); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses and deep nests
-//! are pickled. Keys of states have a form of their own: `key_codec.rs`.
+//! a tuple, list or dict (length, elements), a list that has one object over and over (length, element); or a pickle (length, bytes), for all else. Integers above 63 bits, subclasses, deep nests and very
+//! large ones are pickled. A list that is a piece of an RDD and has such in it is one pickle (length of the list, pickle). Keys of states have a form of their own: `key_codec.rs`.
 
 use arrow::array::{Array, StringArray};
 use pyo3::exceptions::PyValueError;
@@ -22,6 +22,14 @@ const DICT: u8 = 9;
 pub const PICKLE: u8 = 10;
 const REPEATED: u8 = 11;
 pub const FROZENSET: u8 = 12;
+
+const PICKLED_LIST: u8 = 13;
+
+/// Lists that have one object over and over are written as that up to this length: as a few damaged bytes may say.
+const MOST_REPEATED: usize = 1 << 20;
+
+/// Objects of more tuples, lists and dicts than this are pickled.
+const MOST_CONTAINERS: usize = 100_000;
 
 /// Nests deeper than this are pickled: they may hold themselves.
 const MAX_DEPTH: usize = 64;
@@ -57,12 +65,34 @@ pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     encode_with(obj, out, pickle)
 }
 
-/// What appends the pickle of an object.
-type Pickle = fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>;
-
-fn encode_with(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, pickle: Pickle) -> PyResult<()> {
+/// Appends the bytes of the list of a piece. If anything in it has to be pickled, all of it is, once: a class of the main script goes into
+/// each pickle of one of its objects.
+pub fn encode_piece(list: &Bound<'_, PyList>, out: &mut Vec<u8>) -> PyResult<()> {
     let start = out.len();
-    if put(obj, out, 0, pickle)? {
+    if put(list.as_any(), out, 0, &mut Pickling { pickle: None, left: MOST_CONTAINERS.saturating_mul(list.len() + 1) })? {
+        return Ok(());
+    }
+    out.truncate(start);
+    out.push(PICKLED_LIST);
+    put_varint(list.len() as u64, out);
+    pickle(list.as_any(), out)
+}
+
+/// How what is not plain is written.
+struct Pickling {
+    /// What appends the pickle of an object; nothing where all is pickled at once instead.
+    pickle: Option<fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>>,
+    /// How many tuples, lists and dicts may still be in it: parts that are there many times over are written each time, and in a pickle once.
+    left: usize,
+}
+
+fn encode_with(
+    obj: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    pickle: fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<()> {
+    let start = out.len();
+    if put(obj, out, 0, &mut Pickling { pickle: Some(pickle), left: MOST_CONTAINERS })? {
         return Ok(());
     }
     out.truncate(start);
@@ -81,7 +111,7 @@ pub fn encode_lines(lines: &StringArray, unicode: bool, out: &mut Vec<u8>) {
 /// How many objects an encoded list has; 0 of what is none.
 pub fn list_length(bytes: &[u8]) -> usize {
     let mut length: u64 = 0;
-    let (Some(&(LIST | REPEATED)), Some(rest)) = (bytes.first(), bytes.get(1..)) else { return 0 };
+    let (Some(&(LIST | REPEATED | PICKLED_LIST)), Some(rest)) = (bytes.first(), bytes.get(1..)) else { return 0 };
     for (byte, shift) in rest.iter().zip((0..64).step_by(7)) {
         length |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
@@ -91,27 +121,37 @@ pub fn list_length(bytes: &[u8]) -> usize {
     0
 }
 
-/// Whether it went in; not if it is nested too deeply.
-fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) -> PyResult<bool> {
+/// Whether it went in; not if it is nested too deeply, or of too many parts, or has to be pickled with all that it is part of.
+fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, how: &mut Pickling) -> PyResult<bool> {
     if depth > MAX_DEPTH {
         return Ok(false);
+    }
+    let pickle = how.pickle;
+    let pickled = |obj: &Bound<'_, PyAny>, out: &mut Vec<u8>| match pickle {
+        Some(pickle) => pickle(obj, out).map(|()| true),
+        None => Ok(false),
+    };
+    let is_container = obj.is_exact_instance_of::<PyTuple>() || obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
+    if is_container {
+        let Some(left) = how.left.checked_sub(1) else { return Ok(false) };
+        how.left = left;
     }
     if let Ok(text) = obj.cast_exact::<PyString>() {
         match text.to_str() {
             Ok(text) => put_bytes(TEXT, text.as_bytes(), out),
             // Surrogates on their own have no UTF-8.
-            Err(_) => pickle(obj, out)?,
+            Err(_) => return pickled(obj, out),
         }
     } else if let Ok(int) = obj.cast_exact::<PyInt>() {
         match int.extract::<i64>() {
             Ok(int) => put_int(int, out),
-            Err(_) => pickle(obj, out)?,
+            Err(_) => return pickled(obj, out),
         }
     } else if let Ok(tuple) = obj.cast_exact::<PyTuple>() {
         out.push(TUPLE);
         put_varint(tuple.len() as u64, out);
         for item in tuple.iter() {
-            if !put(&item, out, depth + 1, pickle)? {
+            if !put(&item, out, depth + 1, how)? {
                 return Ok(false);
             }
         }
@@ -125,12 +165,12 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) 
         if let Some(item) = repeated(list) {
             out.push(REPEATED);
             put_varint(list.len() as u64, out);
-            return put(&item, out, depth + 1, pickle);
+            return put(&item, out, depth + 1, how);
         }
         out.push(LIST);
         put_varint(list.len() as u64, out);
         for item in list.iter() {
-            if !put(&item, out, depth + 1, pickle)? {
+            if !put(&item, out, depth + 1, how)? {
                 return Ok(false);
             }
         }
@@ -140,31 +180,31 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, pickle: Pickle) 
         out.push(DICT);
         put_varint(dict.len() as u64, out);
         for (key, value) in dict.iter() {
-            if !put(&key, out, depth + 1, pickle)? || !put(&value, out, depth + 1, pickle)? {
+            if !put(&key, out, depth + 1, how)? || !put(&value, out, depth + 1, how)? {
                 return Ok(false);
             }
         }
     } else {
-        pickle(obj, out)?;
+        return pickled(obj, out);
     }
     Ok(true)
 }
 
 /// The object that a list has over and over, if it is a number or a text.
 fn repeated<'py>(list: &Bound<'py, PyList>) -> Option<Bound<'py, PyAny>> {
-    let first = list.get_item(0).ok().filter(|_| list.len() > 1)?;
+    let first = list.get_item(0).ok().filter(|_| (2..=MOST_REPEATED).contains(&list.len()))?;
     let plain = first.is_exact_instance_of::<PyInt>() || first.is_exact_instance_of::<PyString>();
     (plain && list.iter().all(|item| item.is(&first))).then_some(first)
 }
 
 fn pickle(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-    let bytes = obj.py().import("cloudpickle")?.call_method1("dumps", (obj,))?;
+    let bytes = obj.py().import("tidemill.pickles")?.call_method1("dumps", (obj,))?;
     put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
     Ok(())
 }
 
 fn pickle_lasting(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-    let bytes = obj.py().import("tidemill.lasting_pickle")?.call_method1("dumps", (obj,))?;
+    let bytes = obj.py().import("tidemill.pickles")?.call_method1("dumps_lasting", (obj,))?;
     put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
     Ok(())
 }
@@ -266,10 +306,15 @@ impl<'py, 'a> Reader<'py, 'a> {
             BYTES => PyBytes::new(py, self.bytes()?).into_any(),
             TUPLE => PyTuple::new(py, self.objects(depth)?)?.into_any(),
             REPEATED => {
-                let (length, item) = (self.varint()?, self.object(depth + 1)?);
+                let length = self.varint().ok().filter(|length| *length <= MOST_REPEATED as u64).ok_or_else(damaged)?;
+                let item = self.object(depth + 1)?;
                 PyList::new(py, [item])?.as_any().mul(length.into_pyobject(py)?)?
             }
             LIST => PyList::new(py, self.objects(depth)?)?.into_any(),
+            PICKLED_LIST if depth == 0 => {
+                self.varint()?;
+                self.object(1)?
+            }
             DICT => {
                 let dict = PyDict::new(py);
                 for _ in 0..self.length()? {

@@ -28,7 +28,7 @@ fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<bool> {
     if !equal.is(obj) && put_plain(&equal, out)?.is_some() {
         return Ok(true);
     }
-    let bytes = py.import("tidemill.lasting_pickle")?.call_method1("dumps_key", (&equal,))?;
+    let bytes = py.import("tidemill.pickles")?.call_method1("dumps_key", (&equal,))?;
     put_bytes(PICKLE, bytes.cast::<PyBytes>()?.as_bytes(), out);
     Ok(!equal.is(obj))
 }

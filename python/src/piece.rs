@@ -122,7 +122,7 @@ impl Piece {
         match &*self.content {
             Content::Objects(list, _) => {
                 let mut bytes = Vec::new();
-                codec::encode_to(list.bind(py).as_any(), &mut bytes)?;
+                codec::encode_piece(list.bind(py), &mut bytes)?;
                 Ok(Content::Encoded(bytes).into())
             }
             _ => Ok(self.clone()),
@@ -150,7 +150,7 @@ impl Piece {
             Content::Objects(..) => with_python(|py| {
                 let mut bytes = vec![ENCODED];
                 let list = self.list(py)?;
-                codec::encode_to(list.as_any(), &mut bytes)?;
+                codec::encode_piece(&list, &mut bytes)?;
                 Ok(bytes)
             })
             .map_err(|error: PyErr| error.to_string()),

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tidemill
 
 PROGRAM = """
@@ -86,3 +88,53 @@ def test_keys_and_states_over_restarts(tmp_path):
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (0, f"{keys} keys\n"), done.stderr
+
+
+SHUFFLED = """
+import enum, sys
+from collections import namedtuple
+from tidemill import PythonException, SparkConf, SparkContext
+
+Named = namedtuple("Named", "x y")
+
+class Color(enum.Enum):
+    RED = 1
+
+class Counted:
+    made = 0
+
+    def __init__(self, n):
+        self.n = n
+        Counted.made += 1
+
+class Unlucky(Exception):
+    pass
+
+def unlucky(named):
+    raise Unlucky(named)
+
+sc = SparkContext("local[2]", "shuffled", conf=SparkConf().set("tidemill.python.functions", sys.argv[1]))
+rows = [(Named(n % 3, Color.RED), Counted(n)) for n in range(30)]
+grouped = sc.parallelize(rows, 3).reduceByKey(lambda a, b: a if a.n > b.n else b, 2)
+for _ in range(2):
+    result = dict(grouped.mapValues(lambda counted: counted).collect())
+    assert {key: value.n for key, value in result.items()} == {Named(n, Color.RED): 27 + n for n in range(3)}, result
+    assert all(type(key) is Named and key.y is Color.RED for key in result)
+    assert all(type(value) is Counted for value in result.values()) and Counted.made == 30
+try:
+    grouped.keys().foreach(unlucky)
+except PythonException as error:
+    assert type(error.__cause__) is Unlucky and type(error.__cause__.args[0]) is Named
+    print("all the same")
+"""
+
+
+@pytest.mark.parametrize("place", ["driver", "workers"])
+def test_objects_that_are_moved(tmp_path, place):
+    script = tmp_path / "shuffled.py"
+    script.write_text(SHUFFLED)
+    path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(script), place], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert (done.returncode, done.stdout) == (0, "all the same\n"), done.stderr

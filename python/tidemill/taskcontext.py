@@ -14,6 +14,7 @@ import cloudpickle
 from ._native import Items
 from .broadcast import broadcasts_noted
 from .files import SparkFiles
+from .pickles import main_classes
 from .stages import Stage, chained, fused
 
 __all__ = ["TaskContext", "TaskFunction", "forget_task"]
@@ -142,11 +143,12 @@ class TaskFunction:
         with broadcasts_noted() as broadcasts:
             try:
                 pickled = cloudpickle.dumps((self._stages, self._stage_id), pickle.HIGHEST_PROTOCOL)
+                classes = main_classes()
             except Exception:
                 return None
         files = None if SparkFiles._added is None else SparkFiles._added._root
         as_pyspark = getattr(sys.modules.get("pyspark"), "__tidemill__", False)
-        around = pickle.dumps((sys.path, files, as_pyspark, pickled), pickle.HIGHEST_PROTOCOL)
+        around = pickle.dumps((sys.path, files, as_pyspark, classes, pickled), pickle.HIGHEST_PROTOCOL)
         return around, list(broadcasts), self._cancelled
 
     def next_task(self) -> tuple[int, dict[str, str]]:

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-import cloudpickle
-
+from . import pickles
 from ._native import dumps, loads, piece_bytes, piece_objects
 from .accumulators import WorkersAccumulator
 from .broadcast import WorkersBroadcasts
@@ -83,7 +82,7 @@ class Worker:
         with self._asking:
             sums = WorkersAccumulator.take_sums()
             if sums:
-                self._send(b"A", cloudpickle.dumps(sums))
+                self._send(b"A", pickles.dumps(sums))
             self._send(*end)
 
     def _function(self, number: int) -> TaskFunction:
@@ -133,11 +132,13 @@ class Worker:
 
 def _unpickled(pickled: bytes) -> TaskFunction:
     """The function that a `TaskFunction.travels` was the form of, with all around it that it may need."""
-    paths, files, as_pyspark, function = pickle.loads(pickled)
+    paths, files, as_pyspark, classes, function = pickle.loads(pickled)
     sys.path[:] = paths
     AddedFiles()._root = files
     if as_pyspark:
         install_as_pyspark()
+    for name, copy in classes.items():
+        setattr(sys.modules["__main__"], name, pickle.loads(copy))
     stages, stage_id = pickle.loads(function)
     return TaskFunction(stages, stage_id, dict)
 
@@ -149,7 +150,7 @@ def _described(error: BaseException) -> bytes:
         place = place.tb_next
     text = "".join(traceback.format_exception(type(error), error, place)).rstrip()
     try:
-        return dumps((text, cloudpickle.dumps(error)))
+        return dumps((text, pickles.dumps(error)))
     except Exception:
         return dumps((text, None))
 
