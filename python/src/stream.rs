@@ -94,6 +94,12 @@ impl NativeDStream {
         self.make(py, call_site, make)
     }
 
+    fn every(&self, py: Python<'_>, slide_ms: u64) -> Self {
+        let stream = py.detach(|| self.stream.every(Duration::from_millis(slide_ms)));
+        // The records of a batch are the same at whichever times it is asked for.
+        Self { stream, source: self.source.clone() }
+    }
+
     #[pyo3(signature = (window_ms, slide_ms=None))]
     fn window(&self, py: Python<'_>, window_ms: u64, slide_ms: Option<u64>) -> PyResult<Self> {
         let slide = slide_ms.map_or(self.stream.slide_duration(), Duration::from_millis);

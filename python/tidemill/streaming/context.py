@@ -174,6 +174,8 @@ class StreamingContext:
 
     def transform(self, dstreams: Sequence[DStream], transformFunc: Callable[[list[RDD]], RDD]) -> DStream:
         """The RDD that a function makes of the list of the streams' RDDs, batch by batch."""
+        if len({stream._slide_ms() for stream in dstreams}) > 1:
+            raise ValueError("Some of the DStreams have different slide durations")
         return self._transformed(tuple(dstreams), lambda _, *rdds: transformFunc(list(rdds)))
 
     def union(self, *dstreams: DStream) -> DStream:
@@ -191,9 +193,7 @@ class StreamingContext:
         self._native.add_listener(telling(streamingListener))
 
     def _transformed(self, streams: tuple[DStream, ...], func: Callable[..., RDD]) -> DStream:
-        """The stream of the RDDs that `func` makes of a time and the streams' RDDs."""
-        if len({stream._slide_ms() for stream in streams}) > 1:
-            raise ValueError("Some of the DStreams have different slide durations")
+        """The stream of the RDDs that `func` makes of a time and the streams' RDDs, at the times of the first one."""
         bases = [stream._base() for stream in streams]
         wraps = [wrap for _, wrap in bases]
 
@@ -206,7 +206,7 @@ class StreamingContext:
                 raise TypeError(f"a transform function must return an RDD, not {type(made).__name__}")
             return native_rdd(made)
 
-        natives: list[NativeDStream] = [native for native, _ in bases]
+        natives: list[NativeDStream] = [native.every(streams[0]._slide_ms()) for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
 
     def _enter_job(self) -> None:

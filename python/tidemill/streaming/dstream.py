@@ -117,7 +117,11 @@ class DStream(OutputOperations):
         return TransformedDStream(self, func)
 
     def transformWith(self, func: Callable[..., RDD], other: DStream, keepSerializer: bool = False) -> DStream:
-        """The RDD that `func` makes of the RDDs of this stream and of `other`; or of the time and both."""
+        """The RDD that `func` makes of the RDDs of this stream and of `other`; or of the time and both.
+
+        The new stream has the times of this one. Where `other`, which may slide differently, has no batch, its RDD is empty. So it is with
+        joins and `cogroup`.
+        """
         return self._ssc._transformed((self, other), with_time(func, rdds=2))
 
     def persist(self, storageLevel: StorageLevel) -> DStream:

@@ -82,6 +82,12 @@ class Pipeline:
         sc, site = self._sc, self._site
         return self._native(), lambda native: wrap_rdd(native, sc, site)
 
+    def _every(self, slide_ms: int) -> DStream:
+        """This stream at the times of one that slides so: without rows where it has no batch."""
+        if self._slide_ms() == slide_ms:
+            return self  # type: ignore[return-value]
+        return self._wrap(self._native().every(slide_ms))
+
     def _partitions(self, wanted: int | None) -> int:
         return self._sc.defaultParallelism if wanted is None else wanted
 
