@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from datetime import datetime
+from typing import get_type_hints
 
 import pytest
 from streaming_batches import INTERVAL, by_key, collected, eventually, run, wait_for
@@ -235,6 +236,13 @@ def test_streams_know_their_context(sc):
     assert stream.map(str)._slideDuration == 0.5
     assert stream.window(1, 1)._slideDuration == 1
     ssc.stop(False)
+
+
+def test_streams_have_a_type_of_rows_in_annotations():
+    def lengths(words: DStream[str]) -> TransformedDStream[int]:
+        return words.transform(lambda rdd: rdd.map(len))
+
+    assert get_type_hints(lengths) == {"words": DStream[str], "return": TransformedDStream[int]}
 
 
 def test_a_function_that_needs_the_context_is_refused_at_once(sc):

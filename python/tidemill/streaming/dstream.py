@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..kept_items import keeping, reading
 from ..stages import (
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DStream", "MapWithStateDStream", "TransformedDStream"]
 
+T_co = TypeVar("T_co", covariant=True)
 
-class DStream(OutputOperations):
+
+class DStream(OutputOperations, Generic[T_co]):
     """A stream of batches, which operators make into other streams and output operations look at.
 
     Streams come from a `StreamingContext`, or from other streams: operators are called while the program is put together, before
@@ -152,7 +154,7 @@ class DStream(OutputOperations):
 DStream._result_class = DStream
 
 
-class TransformedDStream(DStream):
+class TransformedDStream(DStream[T_co]):
     """A stream whose RDDs a function makes of those of another one."""
 
     def __init__(self, prev: DStream, func: Callable[..., RDD]) -> None:
@@ -160,7 +162,7 @@ class TransformedDStream(DStream):
         super().__init__(made._source, prev._ssc)
 
 
-class MapWithStateDStream(DStream):
+class MapWithStateDStream(DStream[T_co]):
     """What the function of `mapWithState` has given; beside it, the states."""
 
     def __init__(self, mapped: NativeDStream, snapshots: DStream) -> None:

@@ -143,7 +143,7 @@ class KafkaUtils:
         return _kafka_rdd(native, sc, decode, call_site(), list(offsetRanges))
 
 
-class KafkaDStream(DStream):
+class KafkaDStream(DStream[Any]):
     """A stream of Kafka's records, whose RDDs know their offsets."""
 
     def __init__(self, native: NativeDStream, ssc: StreamingContext, decode: Stage) -> None:
