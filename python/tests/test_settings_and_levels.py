@@ -15,8 +15,10 @@ from tidemill.resultiterable import ResultIterable
 from tidemill.sampling import RDDRangeSampler, RDDSampler, RDDStratifiedSampler, poisson
 from tidemill.serializers import (
     AutoBatchedSerializer,
+    AutoSerializer,
     BatchedSerializer,
     CloudPickleSerializer,
+    CompressedSerializer,
     CPickleSerializer,
     PickleSerializer,
     UTF8Deserializer,
@@ -87,6 +89,8 @@ def test_storage_levels(name: str, fields: Any, text: str, engine_name: str) -> 
         BatchedSerializer(CPickleSerializer(), 2),
         BatchedSerializer(CPickleSerializer()),
         AutoBatchedSerializer(MarshalSerializer()),
+        AutoSerializer(),
+        CompressedSerializer(CPickleSerializer()),
     ],
     ids=repr,
 )
@@ -97,6 +101,13 @@ def test_serializers(serializer: Any) -> None:
     assert list(serializer.load_stream(io.BytesIO(stream.getvalue()))) == items
     assert serializer == pickle.loads(pickle.dumps(serializer)) and serializer != UTF8Deserializer()
     assert hash(serializer) == hash(pickle.loads(pickle.dumps(serializer)))
+
+
+def test_a_serializer_that_chooses() -> None:
+    serializer = AutoSerializer()
+    data = [serializer.dumps(item) for item in (1, StorageLevel.NONE, 2)]
+    assert [item[:1] for item in data] == [b"M", b"P", b"P"]
+    assert [serializer.loads(item) for item in data] == [1, StorageLevel.NONE, 2]
 
 
 def test_serializers_of_functions_and_text() -> None:

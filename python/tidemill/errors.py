@@ -12,6 +12,9 @@ import pickle
 from ._native import PythonException, TidemillError
 
 __all__ = [
+    "AnalysisException",
+    "IllegalArgumentException",
+    "ParseException",
     "PySparkAttributeError",
     "PySparkException",
     "PySparkNotImplementedError",
@@ -49,6 +52,18 @@ class PySparkRuntimeError(PySparkException, RuntimeError, pickle.PicklingError):
 
 class PySparkNotImplementedError(PySparkException, NotImplementedError):
     """Something of the API that this package does not have."""
+
+
+class AnalysisException(PySparkException):
+    """A query that asks for what is not there."""
+
+
+class ParseException(AnalysisException):
+    """A query that is no SQL."""
+
+
+# What has this name in PySpark is a value that the JVM does not take.
+IllegalArgumentException = PySparkValueError
 
 
 def context_in_task() -> PySparkRuntimeError:

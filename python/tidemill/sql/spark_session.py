@@ -7,6 +7,7 @@ from typing import Any
 
 from ..conf import SparkConf
 from ..context import SparkContext
+from ..errors import AnalysisException, ParseException
 from ..rdd import RDD
 from .columns import table_of
 from .dataframe import DataFrame
@@ -96,7 +97,12 @@ class SparkSession:
 
     def sql(self, sqlQuery: str) -> DataFrame:
         """The answer to a query over what has a name, in the SQL of DataFusion."""
-        return DataFrame(self._engine.sql(sqlQuery), self, dict(self._spelling))
+        try:
+            answer = self._engine.sql(sqlQuery)
+        except Exception as error:
+            text = str(error)
+            raise (ParseException if "ParserError" in text else AnalysisException)(text) from error
+        return DataFrame(answer, self, dict(self._spelling))
 
     def stop(self) -> None:
         """Stops the SparkContext."""
