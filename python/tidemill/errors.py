@@ -75,6 +75,11 @@ def context_in_task() -> PySparkRuntimeError:
     )
 
 
+def folder_exists(path: str) -> TidemillError:
+    """The error for a folder that is to be written and is there. Programs look for the name of Hadoop's exception in it."""
+    return TidemillError(f"FileAlreadyExistsException: Output directory {path} already exists")
+
+
 def rdd_in_task() -> PySparkRuntimeError:
     """The error for a function, or a broadcast value, that needs an RDD."""
     return PySparkRuntimeError(
