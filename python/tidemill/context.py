@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import importlib
 import itertools
 import logging
 import os
@@ -267,6 +268,8 @@ class SparkContext(InputFunctions, JobFunctions):
         importable = copy if copy.endswith(self.PACKAGE_EXTENSIONS) else os.path.dirname(copy)
         if importable not in sys.path:
             sys.path.insert(1, importable)
+        # A folder that was looked into a moment ago is not looked into again.
+        importlib.invalidate_caches()
 
     def addArchive(self, path: str) -> None:
         """Unpacks an archive to where tasks find it, under the name after `#`."""
