@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -115,11 +116,40 @@ def test_py_files(tmp_path: Path) -> None:
     assert output("-m", "tidemill", "--py-files", "lib/elsewhere.py", "main.py", folder=tmp_path) == ["5"]
 
 
+def test_files_and_archives(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / "data" / name).write_text(name)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "data", "c.txt")
+    (tmp_path / "main.py").write_text(
+        "import os; from pyspark import SparkContext, SparkFiles; os.chdir('data'); sc = SparkContext('local')\n"
+        "print([open(SparkFiles.get(name)).read() for name in ('a.txt', 'b.txt', 'unpacked/c.txt')])\n"
+        "print([os.path.basename(path) for path in sc.listFiles + sc.listArchives])"
+    )
+    options = ["--files", "data/a.txt,data/b.txt", "--archives", "packed.zip#unpacked"]
+    assert output("-m", "tidemill", *options, "main.py", folder=tmp_path) == [
+        "['a.txt', 'b.txt', 'c.txt']",
+        "['a.txt', 'b.txt', 'packed.zip#unpacked']",
+    ]
+
+
 def test_options_without_effect_are_named(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("print('ran')")
-    done = python("-m", "tidemill", "--driver-memory", "2g", "--packages", "a:b:1", "main.py", folder=tmp_path)
+    options = {
+        "--driver-memory": "2g",
+        "--packages": "a:b:1",
+        "--driver-class-path": "a.jar",
+        "--driver-library-path": "lib",
+        "--principal": "me",
+        "--keytab": "mine",
+        "--proxy-user": "you",
+    }
+    words = [word for option in options.items() for word in option]
+    done = python("-m", "tidemill", *words, "--supervise", "main.py", folder=tmp_path)
     assert done.stdout == "ran\n"
-    assert "--driver-memory makes no difference here" in done.stderr and "--packages" in done.stderr
+    assert sorted(line for line in done.stderr.splitlines() if line.startswith("tidemill: ")) == sorted(
+        f"tidemill: {option} makes no difference here" for option in [*options, "--supervise"]
+    )
 
 
 WRONG_CALLS: list[tuple[list[str], str]] = [
