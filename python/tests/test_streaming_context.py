@@ -192,6 +192,9 @@ def test_get_or_create(sc, tmp_path):
         StreamingContext.getOrCreate(str(tmp_path), lambda: None)
     with pytest.raises(KeyError, match="mine"):
         StreamingContext.getOrCreate(str(tmp_path), lambda: {}["mine"])
+    text = r"^Cannot run multiple SparkContexts at once.*use SparkContext.getOrCreate\(\) in it$"
+    with pytest.raises(ValueError, match=text):
+        StreamingContext.getOrCreate(str(tmp_path), lambda: StreamingContext(tidemill.SparkContext("local"), INTERVAL))
 
     made = []
 

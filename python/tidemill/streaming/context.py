@@ -56,12 +56,13 @@ class StreamingContext:
         """What `setupFunc` makes, with `checkpointPath` as its checkpoint folder: it goes on where the last run has ended.
 
         Unlike PySpark, `setupFunc` is called in every run, also where there is a checkpoint: functions stay with the program. States,
-        windows and offsets come from the checkpoint.
+        windows and offsets come from the checkpoint. If there may be a SparkContext already, `setupFunc` should take
+        that, by `SparkContext.getOrCreate()`.
         """
         made: list[StreamingContext] = []
 
         def create() -> NativeStreamingContext:
-            ssc = setupFunc()
+            ssc = _set_up(setupFunc)
             if not isinstance(ssc, StreamingContext):
                 raise TypeError(f"setupFunc should return a StreamingContext, not {type(ssc).__name__}")
             ssc.checkpoint(checkpointPath)
@@ -223,6 +224,18 @@ class StreamingContext:
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise
+
+
+def _set_up(setupFunc: Callable[[], StreamingContext]) -> StreamingContext:
+    """What `setupFunc` makes. Where there is a checkpoint PySpark does not call it, and it may not be ready for that."""
+    try:
+        return setupFunc()
+    except ValueError as error:
+        if not str(error).startswith("Cannot run multiple SparkContexts"):
+            raise
+        raise ValueError(
+            f"{str(error).rstrip()}; setupFunc is called in every run, also with a checkpoint: use SparkContext.getOrCreate() in it"
+        ) from error
 
 
 def _stop_at_exit() -> None:
