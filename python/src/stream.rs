@@ -65,7 +65,9 @@ impl NativeDStream {
 
     fn map_partitions(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> Self {
         let function = UserFunction::new(f, name, call_site);
-        self.make(py, call_site, || self.stream.then(map_partitions(self.stream.context().spark_context(), function)))
+        let make = || self.stream.then(map_partitions(self.stream.context().spark_context(), function));
+        // Each partition is still that of a range.
+        Self { source: self.source.clone(), ..self.make(py, call_site, make) }
     }
 
     fn map_arrow(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> Self {
