@@ -243,6 +243,13 @@ def test_queues_do_not_go_with_checkpoints(ssc, tmp_path):
         again.stop(False)
 
 
+def test_waiting_without_an_end(ssc):
+    collected(ssc.queueStream([[1]]))
+    ssc.start()
+    threading.Timer(0.1, ssc.stop, [False]).start()
+    assert ssc.awaitTerminationOrTimeout(-1) is True
+
+
 def test_remember_twice(ssc):
     ssc.remember(5)
     with pytest.raises(Exception, match="Remember duration already set as 5000 ms. Cannot set it again."):

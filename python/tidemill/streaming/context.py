@@ -113,7 +113,7 @@ class StreamingContext:
         self._await(timeout)
 
     def awaitTerminationOrTimeout(self, timeout: float) -> bool:
-        """As `awaitTermination`; says whether the context has stopped."""
+        """As `awaitTermination`; says whether the context has stopped. As in Spark there is no end to a negative `timeout`."""
         return self._await(timeout)
 
     def stop(self, stopSparkContext: bool = True, stopGraceFully: bool = False) -> None:
@@ -151,6 +151,8 @@ class StreamingContext:
 
     def binaryRecordsStream(self, directory: str, recordLength: int) -> DStream:
         """Records of so many bytes from files that are new in a folder."""
+        if recordLength < 1:
+            raise ValueError(f"a record has at least one byte, not {recordLength}")
         return DStream(self._native.binary_records_stream(directory, recordLength), self)
 
     def queueStream(
@@ -220,7 +222,7 @@ class StreamingContext:
 
     def _await(self, timeout: float | None) -> bool:
         try:
-            return self._native.await_termination(None if timeout is None else duration_ms(timeout))
+            return self._native.await_termination(None if timeout is None or timeout < 0 else duration_ms(timeout))
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise

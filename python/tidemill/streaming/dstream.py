@@ -103,7 +103,7 @@ class DStream(OutputOperations, Generic[T_co]):
 
     def repartition(self, numPartitions: int) -> DStream:
         """The rows dealt out to so many partitions, one after the other."""
-        return self._wrap(self._native().repartition(numPartitions))
+        return self._wrap(self._native().repartition(self._partitions(numPartitions)))
 
     def union(self, other: DStream) -> DStream:
         """The rows of both streams."""

@@ -60,7 +60,7 @@ class PairOperations(Pipeline):
 
     def partitionBy(self, numPartitions: int, partitionFunc: Function = portable_hash) -> DStream:
         """The pairs of a batch in so many partitions: a pair is in partition `partitionFunc(key) % numPartitions`."""
-        return self._wrap(self._shuffled("partitionBy", numPartitions, partitionFunc))
+        return self._wrap(self._shuffled("partitionBy", self._partitions(numPartitions), partitionFunc))
 
     def cogroup(self, other: DStream, numPartitions: int | None = None) -> DStream:
         """Each key of two streams' batches with its values in the one and its values in the other."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import PySparkValueError
 from ..stages import Stage, combining, listed_words
 from ..taskcontext import TaskFunction
 from .binding import RDD, call_site, portable_hash, wrap_rdd
@@ -89,7 +90,11 @@ class Pipeline:
         return self._wrap(self._native().every(slide_ms))
 
     def _partitions(self, wanted: int | None) -> int:
-        return self._sc.defaultParallelism if wanted is None else wanted
+        if wanted is None:
+            return self._sc.defaultParallelism
+        if wanted < 1:
+            raise PySparkValueError(f"Number of partitions ({wanted}) must be positive.")
+        return wanted
 
     def _shuffled(self, name: str, n: int, by: Callable[[Any], int] = portable_hash) -> NativeDStream:
         """The pairs in the partitions of their keys. The engine knows the hash itself, without a call of Python."""
