@@ -230,10 +230,11 @@ def test_local_properties_belong_to_a_thread() -> None:
             threading.Thread(target=look),
             threading.Thread(target=inheritable_thread_target(look)),
             InheritableThread(look),
+            InheritableThread(look, session=None),
         ):
             thread.start()
             thread.join()
-        assert seen == [None, "fast", "fast"]
+        assert seen == [None, "fast", "fast", "fast"]
         sc.setLocalProperty("pool", None)
         assert sc.getLocalProperty("pool") is None
 

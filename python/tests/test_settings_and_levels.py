@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tidemill import MarshalSerializer, SparkConf, StorageLevel
+from tidemill.errors import PySparkException, PySparkValueError
 from tidemill.input_paths import input_files, local_path
 from tidemill.resultiterable import ResultIterable
 from tidemill.sampling import RDDRangeSampler, RDDSampler, RDDStratifiedSampler, poisson
@@ -113,6 +114,13 @@ def test_a_serializer_that_chooses() -> None:
 def test_serializers_of_functions_and_text() -> None:
     assert CloudPickleSerializer().loads(CloudPickleSerializer().dumps(lambda x: x + 1))(1) == 2
     assert UTF8Deserializer().loads(UTF8Deserializer().dumps("ü")) == "ü"
+
+
+def test_errors_have_no_classes() -> None:
+    error = PySparkValueError("no")
+    assert isinstance(error, PySparkException) and error.getMessage() == "no"
+    assert error.getErrorClass() is error.getCondition() is error.getMessageParameters() is error.getSqlState() is None
+    assert error.getQueryContext() == []
 
 
 def test_result_iterables() -> None:

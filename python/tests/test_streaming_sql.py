@@ -63,7 +63,7 @@ def test_names_of_columns(sc, spark, rows, names, columns):
         assert frame.columns == columns
         assert [tuple(row) for row in frame.collect()] == [("a", 1)]
         assert frame.count() == 1
-    assert sc.parallelize(rows).toDF(names).columns == columns
+    assert sc.parallelize(rows).toDF(names).columns == sc.parallelize(rows).toDF(names, sampleRatio=0.5).columns == columns
 
 
 def test_show(spark, capsys):

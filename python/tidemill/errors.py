@@ -8,6 +8,7 @@ built-in exceptions that such mistakes have in Python.
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 from ._native import PythonException, TidemillError
 
@@ -27,11 +28,31 @@ __all__ = [
 
 
 class PySparkException(Exception):
-    """What all mistakes seen on the driver have in common."""
+    """What all mistakes seen on the driver have in common: a text. PySpark's have classes of errors beside it; these have none."""
 
     def getMessage(self) -> str:
         """The text."""
         return str(self)
+
+    def getCondition(self) -> str | None:
+        """None: there are no classes of errors."""
+        return None
+
+    def getErrorClass(self) -> str | None:
+        """None: there are no classes of errors."""
+        return None
+
+    def getMessageParameters(self) -> dict[str, str] | None:
+        """None: the text has them in it."""
+        return None
+
+    def getSqlState(self) -> str | None:
+        """None, as with all errors of Python's in PySpark."""
+        return None
+
+    def getQueryContext(self) -> list[Any]:
+        """Nothing: it is not known which part of a query is wrong."""
+        return []
 
 
 class PySparkValueError(PySparkException, ValueError):

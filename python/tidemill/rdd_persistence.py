@@ -12,7 +12,7 @@ from .errors import PySparkRuntimeError, folder_exists
 from .input_paths import local_path
 from .lineage import Lineage, Step
 from .rdd_numeric import NumericFunctions
-from .storagelevel import StorageLevel
+from .storagelevel import StorageLevel, checked_level
 from .text_lines import lines
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class PersistenceFunctions(NumericFunctions[T]):
         >>> rdd.sum(), str(rdd.unpersist().getStorageLevel())
         (10, 'Serialized 1x Replicated')
         """
+        checked_level(storageLevel)
         if self.is_cached and storageLevel != self._level:
             raise PySparkRuntimeError(
                 "Cannot change storage level of an RDD after it was already assigned a level: unpersist it first"

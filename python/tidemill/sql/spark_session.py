@@ -127,8 +127,8 @@ class SparkSession:
         self._engine.register_record_batches(view, [table.to_batches()])
 
 
-def _to_df(rdd: RDD, schema: Sequence[str] | None = None) -> DataFrame:
-    """A DataFrame of the rows of an RDD: see `SparkSession.createDataFrame`."""
+def _to_df(rdd: RDD, schema: Sequence[str] | None = None, sampleRatio: float | None = None) -> DataFrame:
+    """A DataFrame of the rows of an RDD: see `SparkSession.createDataFrame`. All rows are looked at for types, whatever `sampleRatio` says."""
     return SparkSession.builder.getOrCreate().createDataFrame(rdd, schema)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._native import NativeRdd, NativeStreamingContext
 from ..taskcontext import forget_task
 from .batch_time import batch_datetime, duration_ms
-from .binding import RDD, SparkContext, StorageLevel, call_site, native_context, native_rdd
+from .binding import RDD, SparkContext, StorageLevel, call_site, checked_level, native_context, native_rdd
 from .dstream import DStream
 from .listener import StreamingListener, telling
 from .receiver import Receiver, Supervised
@@ -143,7 +143,7 @@ class StreamingContext:
         self, hostname: str, port: int, storageLevel: StorageLevel = StorageLevel.MEMORY_AND_DISK_2
     ) -> DStream:
         """Lines of UTF-8 from a TCP server. A connection that can't be made, or ends, is made again."""
-        return DStream(self._native.socket_text_stream(hostname, port, storageLevel.engine_name), self)
+        return DStream(self._native.socket_text_stream(hostname, port, checked_level(storageLevel).engine_name), self)
 
     def textFileStream(self, directory: str) -> DStream:
         """Lines of UTF-8 from files that are new in a folder. They must be moved there whole; names that begin with "." do not count."""

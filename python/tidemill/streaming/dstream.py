@@ -27,7 +27,7 @@ from ..stages import (
 )
 from .arguments import with_time
 from .batch_time import duration_ms, time_ms
-from .binding import RDD, StorageLevel, call_site, check_closure, wrap_rdd
+from .binding import RDD, StorageLevel, call_site, check_closure, checked_level, wrap_rdd
 from .output import OutputOperations
 from .stages import counting_values, summing
 
@@ -128,9 +128,10 @@ class DStream(OutputOperations, Generic[T_co]):
 
     def persist(self, storageLevel: StorageLevel) -> DStream:
         """Keeps the RDDs of the batches, as the level says, for as long as batches that are still to come need them."""
+        level = checked_level(storageLevel).engine_name
         # As of RDDs: what somebody could change is kept as pickles, so that each output has its own.
         kept, site = self._native().map_partitions(keeping, "persist", call_site()), call_site()
-        kept.persist(storageLevel.engine_name)
+        kept.persist(level)
         self._registered = kept.map_partitions(reading, "persist", site)
         self.is_cached = True
         return self
