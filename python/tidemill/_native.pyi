@@ -37,10 +37,10 @@ def dumps(obj: Any) -> bytes:
 def loads(bytes: bytes) -> Any:
     """The object of bytes that `dumps` gave."""
 
-def known_split(f: Callable[..., Any]) -> tuple[str | None] | None:
+def known_split(function: Callable[..., Any]) -> tuple[str | None] | None:
     """The separator of a function that is `lambda x: x.split(separator)`, as a tuple of one; None is white space."""
 
-def known_sum(f: Callable[..., Any]) -> bool:
+def known_sum(function: Callable[..., Any]) -> bool:
     """Whether a function of two values is known to add them."""
 
 def sum_words(items: Any, separator: str | None, constant: int) -> Iterator[tuple[str, int]] | None:
