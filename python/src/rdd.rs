@@ -131,8 +131,9 @@ impl NativeRdd {
             Some("GzipCodec" | "gzip") => Some(Codec::Gzip),
             Some("BZip2Codec" | "bzip2") => Some(Codec::Bzip2),
             Some("ZStandardCodec" | "ZstdCodec" | "zstd") => Some(Codec::Zstd),
+            Some("DefaultCodec" | "DeflateCodec" | "deflate") => Some(Codec::Deflate),
             Some(other) => {
-                let text = format!("{other} is no codec that is known here: gzip, bzip2 and zstd are");
+                let text = format!("{other} is no codec that is known here: gzip, bzip2, zstd and deflate are");
                 return Err(pyo3::exceptions::PyValueError::new_err(text));
             }
         };

@@ -65,7 +65,9 @@ impl NativeDStream {
 
     fn map_partitions(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> Self {
         let function = UserFunction::new(f, name, call_site);
-        self.make(py, call_site, || self.stream.then(map_partitions(self.stream.context().spark_context(), function)))
+        let make = || self.stream.then(map_partitions(self.stream.context().spark_context(), function));
+        // Each partition is still that of a range.
+        Self { source: self.source.clone(), ..self.make(py, call_site, make) }
     }
 
     fn map_arrow(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> Self {
@@ -92,6 +94,12 @@ impl NativeDStream {
             self.stream.then_with(&[other], both)
         };
         self.make(py, call_site, make)
+    }
+
+    fn every(&self, py: Python<'_>, slide_ms: u64) -> Self {
+        let stream = py.detach(|| self.stream.every(Duration::from_millis(slide_ms)));
+        // The records of a batch are the same at whichever times it is asked for.
+        Self { stream, source: self.source.clone() }
     }
 
     #[pyo3(signature = (window_ms, slide_ms=None))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -196,6 +197,27 @@ def test_added_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sc.parallelize(names, 2).map(value).collect() == [1, 2, 3]
 
 
+def test_a_module_that_is_added_within_a_tick_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of modules looks as it did when it was last looked into."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("tide_first", "tide_second"):
+        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}")
+    with SparkContext("local", "modules") as sc:
+        sc.addPyFile(str(tmp_path / "tide_first.py"))
+        assert __import__("tide_first").NAME == "tide_first"
+        root, copy = SparkFiles.getRootDirectory(), shutil.copyfile
+        before = os.stat(root).st_mtime_ns
+
+        def copy_at_once(source: str, target: str) -> str:
+            copied = copy(source, target)
+            os.utime(root, ns=(before, before))
+            return copied
+
+        monkeypatch.setattr(shutil, "copyfile", copy_at_once)
+        sc.addPyFile(str(tmp_path / "tide_second.py"))
+        assert __import__("tide_second").NAME == "tide_second"
+
+
 def test_local_properties_belong_to_a_thread() -> None:
     with SparkContext("local[2]", "threads") as sc:
         sc.setLocalProperty("pool", "fast")
@@ -208,10 +230,11 @@ def test_local_properties_belong_to_a_thread() -> None:
             threading.Thread(target=look),
             threading.Thread(target=inheritable_thread_target(look)),
             InheritableThread(look),
+            InheritableThread(look, session=None),
         ):
             thread.start()
             thread.join()
-        assert seen == [None, "fast", "fast"]
+        assert seen == [None, "fast", "fast", "fast"]
         sc.setLocalProperty("pool", None)
         assert sc.getLocalProperty("pool") is None
 

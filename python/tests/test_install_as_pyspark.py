@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -115,11 +116,40 @@ def test_py_files(tmp_path: Path) -> None:
     assert output("-m", "tidemill", "--py-files", "lib/elsewhere.py", "main.py", folder=tmp_path) == ["5"]
 
 
+def test_files_and_archives(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / "data" / name).write_text(name)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "data", "c.txt")
+    (tmp_path / "main.py").write_text(
+        "import os; from pyspark import SparkContext, SparkFiles; os.chdir('data'); sc = SparkContext('local')\n"
+        "print([open(SparkFiles.get(name)).read() for name in ('a.txt', 'b.txt', 'unpacked/c.txt')])\n"
+        "print([os.path.basename(path) for path in sc.listFiles + sc.listArchives])"
+    )
+    options = ["--files", "data/a.txt,data/b.txt", "--archives", "packed.zip#unpacked"]
+    assert output("-m", "tidemill", *options, "main.py", folder=tmp_path) == [
+        "['a.txt', 'b.txt', 'c.txt']",
+        "['a.txt', 'b.txt', 'packed.zip#unpacked']",
+    ]
+
+
 def test_options_without_effect_are_named(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("print('ran')")
-    done = python("-m", "tidemill", "--driver-memory", "2g", "--packages", "a:b:1", "main.py", folder=tmp_path)
+    options = {
+        "--driver-memory": "2g",
+        "--packages": "a:b:1",
+        "--driver-class-path": "a.jar",
+        "--driver-library-path": "lib",
+        "--principal": "me",
+        "--keytab": "mine",
+        "--proxy-user": "you",
+    }
+    words = [word for option in options.items() for word in option]
+    done = python("-m", "tidemill", *words, "--supervise", "main.py", folder=tmp_path)
     assert done.stdout == "ran\n"
-    assert "--driver-memory makes no difference here" in done.stderr and "--packages" in done.stderr
+    assert sorted(line for line in done.stderr.splitlines() if line.startswith("tidemill: ")) == sorted(
+        f"tidemill: {option} makes no difference here" for option in [*options, "--supervise"]
+    )
 
 
 WRONG_CALLS: list[tuple[list[str], str]] = [
@@ -170,24 +200,87 @@ from pyspark.streaming.context import StreamingContext as C
 from pyspark.streaming.dstream import DStream as D
 from pyspark.streaming.listener import StreamingListener as L
 from pyspark.streaming.kafka import KafkaUtils
+from pyspark import Row
+from pyspark.errors import AnalysisException, IllegalArgumentException, ParseException
+from pyspark.errors.exceptions.base import AnalysisException as A
+from pyspark.serializers import AutoSerializer, CompressedSerializer
+from pyspark.sql import Row as Row2
+from pyspark.sql.utils import AnalysisException as A2
+from pyspark.streaming.util import rddToFileName
+import pyspark.errors.exceptions.base as base
+import pyspark.version
+import importlib.util
 assert R is R2 is RDD and S2 is S3 is SparkContext and C is StreamingContext and D is DStream and L is StreamingListener
 assert pyspark.__version__.startswith("4.") and pyspark.rdd.RDD is RDD and pyspark.core.rdd is pyspark.rdd
-for missing in ("pyspark.ml", "pyspark.pandas", "pyspark.nothing"):
+assert Row is Row2 and A is A2 is AnalysisException is base.AnalysisException and issubclass(ParseException, A)
+assert pyspark.version.__version__ == pyspark.__version__ and importlib.util.find_spec("pyspark").name == "pyspark"
+assert not hasattr(pyspark, "SQLContext") and not hasattr(pyspark.errors, "captured")
+for missing in MISSING:
+    package, _, name = missing.rpartition(".")
     try:
-        __import__(missing)
-    except ModuleNotFoundError as error:
-        assert error.name == missing
+        exec(f"from {package} import {name}" if name[0].isupper() else f"import {missing}")
+    except ImportError as error:
+        assert error.name == missing and str(error).endswith(": it is not in tidemill"), (missing, error)
+        assert isinstance(error, ModuleNotFoundError) != name[0].isupper(), missing
     else:
         raise AssertionError(missing)
 print("imported")
 """
 
 
+MISSING = [
+    "pyspark.ml",
+    "pyspark.pandas",
+    "pyspark.nothing",
+    "pyspark.shuffle",
+    "pyspark.profiler",
+    "pyspark.streaming.kinesis",
+    "pyspark.errors.exceptions.captured",
+    "pyspark.SQLContext",
+    "pyspark.BarrierTaskContext",
+    "pyspark.BasicProfiler",
+    "pyspark.errors.StreamingQueryException",
+]
+
+
 def test_names_that_programs_import(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text(IMPORTS)
+    program = f"MISSING = {MISSING}\n{IMPORTS}"
+    (tmp_path / "main.py").write_text(program)
     assert output("-m", "tidemill", "main.py", folder=tmp_path) == ["imported"]
     twice = "import tidemill; tidemill.install_as_pyspark(); tidemill.install_as_pyspark()\n"
-    assert output("-c", twice + IMPORTS, folder=tmp_path) == ["imported"]
+    assert output("-c", twice + program, folder=tmp_path) == ["imported"]
+
+
+PY4J = """
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkContext
+
+sc = SparkContext("local[2]")
+try:
+    sc.parallelize([1]).map(lambda n: n // 0).collect()
+except Py4JJavaError as error:
+    print("ZeroDivisionError" in error.java_exception.toString(), isinstance(error, Py4JError))
+for missing in ("import py4j.java_gateway", "from py4j.protocol import Py4JNetworkError"):
+    try:
+        exec(missing)
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_errors_by_the_names_of_py4j(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(PY4J)
+    assert output("-m", "tidemill", "main.py", folder=tmp_path) == [
+        "True True",
+        "No module named 'py4j.java_gateway': it is not in tidemill",
+        "cannot import name 'Py4JNetworkError' from 'py4j.protocol': it is not in tidemill",
+    ]
+
+
+def test_a_py4j_that_is_installed_stays(tmp_path: Path) -> None:
+    (tmp_path / "py4j.py").write_text("protocol = 'its own'")
+    (tmp_path / "main.py").write_text("import tidemill; tidemill.install_as_pyspark(); import py4j; print(py4j.protocol)")
+    assert output("main.py", folder=tmp_path) == ["its own"]
 
 
 def test_another_pyspark_is_an_error(tmp_path: Path) -> None:

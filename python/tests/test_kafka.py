@@ -97,6 +97,39 @@ def test_offset_ranges(ssc, broker, topic):
     assert rows(seen) == [("a", n) for n in range(5)]
 
 
+@pytest.mark.parametrize("keep", [lambda s: s.cache(), lambda s: s.checkpoint(1)], ids=["cache", "checkpoint"])
+def test_offset_ranges_of_a_stream_that_is_kept(sc, broker, topic, tmp_path, keep):
+    broker.send(topic, [("a", str(n)) for n in range(5)], partition=1)
+    decoded = sc.accumulator(0)
+
+    def decode(raw):
+        decoded.add(1)
+        return raw.decode()
+
+    ssc = StreamingContext(sc, 0.1)
+    ssc.checkpoint(str(tmp_path))
+    stream = keep(KafkaUtils.createDirectStream(ssc, [topic], earliest(broker), valueDecoder=decode))
+    seen = []
+
+    def look(rdd):
+        seen.append((rdd.offsetRanges(), rdd.collect()))
+        return rdd
+
+    stream.foreachRDD(look)
+    collected(stream.transform(look))
+    batches = collected(stream)
+    ssc.start()
+    try:
+        wait_for(ssc, lambda: len(rows(batches)) == 5)
+    finally:
+        ssc.stop(False)
+    read = [(ranges, values) for ranges, values in seen if values]
+    values = [("a", str(n)) for n in range(5)]
+    assert rows(batches) == values
+    assert len(read) == 2 and all(OffsetRange(topic, 1, 0, 5) in ranges and found == values for ranges, found in read)
+    assert decoded.value == 5
+
+
 def test_only_the_rdd_of_the_stream_itself_has_ranges(ssc, broker, topic):
     missing = []
     stream = KafkaUtils.createDirectStream(ssc, [topic], earliest(broker))

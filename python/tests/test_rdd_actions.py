@@ -68,6 +68,24 @@ EMPTY_ERRORS: list[tuple[str, Callable[[RDD[Any]], Any], str]] = [
 ]
 
 
+REDUCING: list[tuple[str, Callable[[RDD[Any]], Any]]] = [
+    ("top", lambda r: r.top(2)),
+    ("stats", lambda r: r.stats()),
+    ("mean", lambda r: r.mean()),
+    ("histogram", lambda r: r.histogram([0, 1])),
+    ("countByValue", lambda r: r.countByValue()),
+    ("countByKey", lambda r: r.countByKey()),
+    ("reduceByKeyLocally", lambda r: r.reduceByKeyLocally(operator.add)),
+]
+
+
+@pytest.mark.parametrize("action", [row[1] for row in REDUCING], ids=[row[0] for row in REDUCING])
+def test_actions_that_reduce_need_a_partition(sc: SparkContext, action: Callable[[RDD[Any]], Any]) -> None:
+    action(sc.parallelize([], 1))
+    with pytest.raises(ValueError, match=r"^Can not reduce\(\) empty RDD$"):
+        action(sc.emptyRDD())
+
+
 def empty_rdds(sc: SparkContext) -> list[RDD[Any]]:
     return [sc.emptyRDD(), sc.parallelize([], 3), sc.parallelize([1, 2], 2).filter(lambda x: x > 2)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,16 +131,30 @@ def test_saveAsTextFile(sc: SparkContext, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("save", ["saveAsTextFile", "saveAsPickleFile"])
 def test_a_folder_that_is_there_is_not_written(sc: SparkContext, tmp_path: Path, save: str) -> None:
-    with pytest.raises(RuntimeError, match="already exists"):
-        getattr(sc.parallelize([1]), save)(str(tmp_path))
+    with pytest.raises(TidemillError, match="FileAlreadyExistsException: Output directory .* already exists"):
+        getattr(sc.parallelize([1]), save)(f"file:{tmp_path}")
 
 
-@pytest.mark.parametrize("codec", ["org.apache.hadoop.io.compress.GzipCodec", "gzip"])
-def test_saveAsTextFile_compressed(sc: SparkContext, tmp_path: Path, codec: str) -> None:
+def test_saveAsTextFile_of_bytes_that_are_no_text(sc: SparkContext, tmp_path: Path) -> None:
+    sc.parallelize([b"a\xffb", "z\u00fc".encode()], 1).saveAsTextFile(str(tmp_path / "out"))
+    assert sc.textFile(str(tmp_path / "out")).collect() == ["a\N{REPLACEMENT CHARACTER}b", "z\u00fc"]
+
+
+CODECS: list[tuple[str, str, Callable[[bytes], bytes]]] = [
+    ("org.apache.hadoop.io.compress.GzipCodec", ".gz", gzip.decompress),
+    ("gzip", ".gz", gzip.decompress),
+    ("org.apache.hadoop.io.compress.DefaultCodec", ".deflate", zlib.decompress),
+]
+
+
+@pytest.mark.parametrize(("codec", "suffix", "decompress"), CODECS)
+def test_saveAsTextFile_compressed(
+    sc: SparkContext, tmp_path: Path, codec: str, suffix: str, decompress: Callable[[bytes], bytes]
+) -> None:
     path = tmp_path / "out"
     sc.parallelize(["a", "b"], 1).saveAsTextFile(str(path), codec)
     (part,) = path.glob("part-*")
-    assert part.suffix == ".gz" and gzip.decompress(part.read_bytes()) == b"a\nb\n"
+    assert part.suffix == suffix and decompress(part.read_bytes()) == b"a\nb\n"
     assert sc.textFile(str(path)).collect() == ["a", "b"]
 
 

@@ -71,8 +71,14 @@ def test_extremes(sc: SparkContext, slices: int, num: int) -> None:
 
 
 def test_extremes_of_nothing(sc: SparkContext) -> None:
-    for rdd in (sc.emptyRDD(), sc.parallelize([], 3)):
-        assert rdd.top(3) == rdd.takeOrdered(3) == []
+    empty = sc.parallelize([], 3)
+    assert empty.top(3) == empty.takeOrdered(3) == sc.emptyRDD().takeOrdered(3) == []
+
+
+def test_fewer_than_none(sc: SparkContext) -> None:
+    with pytest.raises(ValueError, match="^top N cannot be negative.$"):
+        sc.parallelize([1, 2]).takeOrdered(-1)
+    assert sc.parallelize([1, 2]).top(-1) == []
 
 
 def test_sample(sc: SparkContext) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tidemill import RDD, SparkContext, StorageLevel
+from tidemill.streaming import StreamingContext
 
 
 class Counted:
@@ -48,6 +49,15 @@ def test_persisted_items_are_computed_once(sc: SparkContext, name: str) -> None:
     rdd.unpersist()
     assert not rdd.is_cached and rdd.getStorageLevel() == StorageLevel.NONE
     assert counted.computed(rdd.collect) == 6
+
+
+def test_what_is_no_level(sc: SparkContext) -> None:
+    ssc = StreamingContext(sc, 1)
+    stream = ssc.queueStream([[1]])
+    for operation in (sc.parallelize([1]).persist, stream.persist, lambda level: ssc.socketTextStream("a", 1, level)):
+        with pytest.raises(TypeError, match="^storageLevel must be of type pyspark.StorageLevel$"):
+            operation("MEMORY_ONLY")
+    ssc.stop(False)
 
 
 def test_cache_is_memory_only(sc: SparkContext) -> None:

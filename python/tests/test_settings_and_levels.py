@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from tidemill import MarshalSerializer, SparkConf, StorageLevel
+from tidemill.errors import PySparkException, PySparkValueError
 from tidemill.input_paths import input_files, local_path
 from tidemill.resultiterable import ResultIterable
 from tidemill.sampling import RDDRangeSampler, RDDSampler, RDDStratifiedSampler, poisson
 from tidemill.serializers import (
     AutoBatchedSerializer,
+    AutoSerializer,
     BatchedSerializer,
     CloudPickleSerializer,
+    CompressedSerializer,
     CPickleSerializer,
     PickleSerializer,
     UTF8Deserializer,
@@ -87,6 +90,8 @@ def test_storage_levels(name: str, fields: Any, text: str, engine_name: str) -> 
         BatchedSerializer(CPickleSerializer(), 2),
         BatchedSerializer(CPickleSerializer()),
         AutoBatchedSerializer(MarshalSerializer()),
+        AutoSerializer(),
+        CompressedSerializer(CPickleSerializer()),
     ],
     ids=repr,
 )
@@ -99,9 +104,23 @@ def test_serializers(serializer: Any) -> None:
     assert hash(serializer) == hash(pickle.loads(pickle.dumps(serializer)))
 
 
+def test_a_serializer_that_chooses() -> None:
+    serializer = AutoSerializer()
+    data = [serializer.dumps(item) for item in (1, StorageLevel.NONE, 2)]
+    assert [item[:1] for item in data] == [b"M", b"P", b"P"]
+    assert [serializer.loads(item) for item in data] == [1, StorageLevel.NONE, 2]
+
+
 def test_serializers_of_functions_and_text() -> None:
     assert CloudPickleSerializer().loads(CloudPickleSerializer().dumps(lambda x: x + 1))(1) == 2
     assert UTF8Deserializer().loads(UTF8Deserializer().dumps("ü")) == "ü"
+
+
+def test_errors_have_no_classes() -> None:
+    error = PySparkValueError("no")
+    assert isinstance(error, PySparkException) and error.getMessage() == "no"
+    assert error.getErrorClass() is error.getCondition() is error.getMessageParameters() is error.getSqlState() is None
+    assert error.getQueryContext() == []
 
 
 def test_result_iterables() -> None:

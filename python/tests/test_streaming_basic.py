@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from datetime import datetime
+from typing import get_type_hints
 
 import pytest
 from streaming_batches import INTERVAL, by_key, collected, eventually, run, wait_for
@@ -226,6 +227,35 @@ def test_slice(sc):
         ssc.stop(False)
 
 
+DURATION, COUNT, PARTITIONS = "a duration can't be negative: -2 s", "at least one", "^Number of partitions .* must be positive.$"
+WRONG_NUMBERS = [
+    (DURATION, lambda ssc, s: StreamingContext(ssc.sparkContext, -2)),
+    (DURATION, lambda ssc, s: ssc.remember(-2)),
+    (DURATION, lambda ssc, s: s.window(-2)),
+    (DURATION, lambda ssc, s: s.window(2, -2)),
+    (DURATION, lambda ssc, s: s.reduceByKeyAndWindow(operator.add, None, -2, 1)),
+    (DURATION, lambda ssc, s: s.sessionWindow(-2)),
+    (DURATION, lambda ssc, s: s.checkpoint(-2)),
+    (COUNT, lambda ssc, s: ssc.binaryRecordsStream("nowhere", -3)),
+    (COUNT, lambda ssc, s: s.countWindow(-1)),
+    (COUNT, lambda ssc, s: s.countWindow(2, 0)),
+    (PARTITIONS, lambda ssc, s: s.repartition(0)),
+    (PARTITIONS, lambda ssc, s: s.partitionBy(-1)),
+    (PARTITIONS, lambda ssc, s: s.reduceByKey(operator.add, -1)),
+    (PARTITIONS, lambda ssc, s: s.join(s, 0)),
+    (PARTITIONS, lambda ssc, s: s.updateStateByKey(lambda values, state: state, 0)),
+    (PARTITIONS, lambda ssc, s: s.countByValueAndWindow(2, 1, 0)),
+]
+
+
+@pytest.mark.parametrize(("text", "operation"), WRONG_NUMBERS)
+def test_numbers_that_are_too_small(sc, text, operation):
+    ssc = StreamingContext(sc, 1)
+    with pytest.raises(ValueError, match=text):
+        operation(ssc, ssc.queueStream([[("a", 1)]]))
+    ssc.stop(False)
+
+
 def test_streams_know_their_context(sc):
     ssc = StreamingContext(sc, 0.5)
     stream = ssc.queueStream([[1]])
@@ -235,6 +265,13 @@ def test_streams_know_their_context(sc):
     assert stream.map(str)._slideDuration == 0.5
     assert stream.window(1, 1)._slideDuration == 1
     ssc.stop(False)
+
+
+def test_streams_have_a_type_of_rows_in_annotations():
+    def lengths(words: DStream[str]) -> TransformedDStream[int]:
+        return words.transform(lambda rdd: rdd.map(len))
+
+    assert get_type_hints(lengths) == {"words": DStream[str], "return": TransformedDStream[int]}
 
 
 def test_a_function_that_needs_the_context_is_refused_at_once(sc):

@@ -192,6 +192,9 @@ def test_get_or_create(sc, tmp_path):
         StreamingContext.getOrCreate(str(tmp_path), lambda: None)
     with pytest.raises(KeyError, match="mine"):
         StreamingContext.getOrCreate(str(tmp_path), lambda: {}["mine"])
+    text = r"^Cannot run multiple SparkContexts at once.*use SparkContext.getOrCreate\(\) in it$"
+    with pytest.raises(ValueError, match=text):
+        StreamingContext.getOrCreate(str(tmp_path), lambda: StreamingContext(tidemill.SparkContext("local"), INTERVAL))
 
     made = []
 
@@ -237,6 +240,13 @@ def test_queues_do_not_go_with_checkpoints(ssc, tmp_path):
             again.awaitTermination(PATIENCE)
     finally:
         again.stop(False)
+
+
+def test_waiting_without_an_end(ssc):
+    collected(ssc.queueStream([[1]]))
+    ssc.start()
+    threading.Timer(0.1, ssc.stop, [False]).start()
+    assert ssc.awaitTerminationOrTimeout(-1) is True
 
 
 def test_remember_twice(ssc):

@@ -145,7 +145,7 @@ def test_records_and_receivers(ssc):
     assert of_stream.metadata() == {}
     started = listener.events("onReceiverStarted")[0].receiverInfo()
     assert (started.streamId(), started.name(), started.active()) == (stream, "Three", True)
-    assert (started.lastErrorMessage(), started.lastErrorTime()) == (None, -1) or started.lastErrorMessage() == ""
+    assert (started.lastErrorMessage(), started.lastError(), started.lastErrorTime()) == ("", "", -1)
     error = listener.events("onReceiverError")[0].receiverInfo()
     assert error.lastErrorMessage() == "three is all there is"
     assert "no four" in error.lastError()

@@ -10,6 +10,7 @@ from streaming_batches import INTERVAL, collected, eventually, wait_for
 
 from tidemill.streaming import StreamingContext
 from tidemill.streaming.batch_time import batch_folder
+from tidemill.streaming.util import rddToFileName
 
 
 def started(sc, program, batches, interval=INTERVAL):
@@ -139,6 +140,9 @@ def test_names_of_folders():
     assert batch_folder("counts", None, 1000) == "counts-1000"
     assert batch_folder("counts", "txt", 1000) == "counts-1000.txt"
     assert batch_folder(None, "txt", 1000) == "1000.txt"
+    moment = datetime(2024, 5, 6, 7, 8, 9, 123456)
+    assert rddToFileName("counts", "txt", moment) == f"counts-{int(moment.timestamp())}123.txt"
+    assert rddToFileName("counts", None, 1000) == "counts-1000"
 
 
 def test_the_first_error_of_an_output_is_raised(sc):

@@ -92,11 +92,38 @@ def test_a_stream_joined_with_itself(sc):
     assert by_key(run(sc, program, [[("a", 1), ("b", 2)]])) == [[("a", (1, -1)), ("b", (2, -2))]]
 
 
-def test_joins_need_equal_slides(sc):
+def slow(stream):
+    """Two batches at a time."""
+    return stream.window(2 * INTERVAL, 2 * INTERVAL)
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (lambda s: s.join(slow(s)), [[], [("a", (2, 1)), ("a", (2, 2))], [], [("b", (4, 3)), ("b", (4, 4))]]),
+        (lambda s: slow(s).join(s), [[("a", (1, 2)), ("a", (2, 2))], [("b", (3, 4)), ("b", (4, 4))]]),
+        (lambda s: s.leftOuterJoin(slow(s)).count(), [[1], [2], [1], [2]]),
+        (lambda s: s.rightOuterJoin(slow(s)).count(), [[0], [2], [0], [2]]),
+        (
+            lambda s: s.cogroup(slow(s)).map(lambda pair: (pair[0], *map(list, pair[1]))),
+            [[("a", [1], [])], [("a", [2], [1, 2])], [("b", [3], [])], [("b", [4], [3, 4])]],
+        ),
+        (lambda s: s.transformWith(lambda a, b: a.values().union(b.values()), slow(s)), [[1], [2, 1, 2], [3], [4, 3, 4]]),
+        (lambda s: slow(s).transformWith(lambda a, b: a.values().union(b.values()), s), [[1, 2, 2], [3, 4, 4]]),
+    ],
+    ids=lambda case: None,
+)  # fmt: skip
+def test_streams_that_slide_differently(sc, program, expected):
+    """At the times of the left one; where the right one has no batch, it has no rows."""
+    batches = [[("a", 1)], [("a", 2)], [("b", 3)], [("b", 4)]]
+    assert run(sc, program, batches, batches=len(expected)) == expected
+
+
+def test_many_streams_need_equal_slides(sc):
     ssc = StreamingContext(sc, INTERVAL)
     stream = ssc.queueStream([[("a", 1)]])
-    with pytest.raises(ValueError, match="different slide durations"):
-        stream.join(stream.window(2 * INTERVAL, 2 * INTERVAL))
+    with pytest.raises(ValueError, match="^Some of the DStreams have different slide durations$"):
+        ssc.transform([stream, slow(stream)], lambda rdds: rdds[0])
     ssc.stop(False)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 from streaming_batches import INTERVAL, wait_for
 
+from tidemill.errors import AnalysisException, ParseException
 from tidemill.sql import Row, SparkSession
 from tidemill.streaming import StreamingContext
 
@@ -62,7 +63,7 @@ def test_names_of_columns(sc, spark, rows, names, columns):
         assert frame.columns == columns
         assert [tuple(row) for row in frame.collect()] == [("a", 1)]
         assert frame.count() == 1
-    assert sc.parallelize(rows).toDF(names).columns == columns
+    assert sc.parallelize(rows).toDF(names).columns == sc.parallelize(rows).toDF(names, sampleRatio=0.5).columns == columns
 
 
 def test_show(spark, capsys):
@@ -87,6 +88,16 @@ def test_names_in_any_case(spark):
     spark.createDataFrame([("a", 1), ("b", 2)], ["Word", "N"]).createOrReplaceTempView("Mixed")
     assert spark.sql("SELECT WORD, `n` FROM mixed WHERE n > 1").collect() == [Row(Word="b", N=2)]
     assert spark.sql("select * from MIXED").columns == ["Word", "N"]
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [("SELEKT 1", ParseException), ("SELECT * FROM nowhere", AnalysisException), ("SELECT nothing", AnalysisException)],
+)
+def test_wrong_queries(spark, query, kind):
+    with pytest.raises(AnalysisException) as raised:
+        spark.sql(query)
+    assert type(raised.value) is kind
 
 
 def test_what_there_is_not(sc, spark, monkeypatch):

@@ -15,26 +15,34 @@ import sys
 from types import ModuleType
 
 from .conf import SparkConf
+from .files import is_uri
 from .pyspark_names import install_as_pyspark
 
-# Options of spark-submit that have a value and make no difference here.
+# Options of spark-submit that make no difference here: those that have a value, and those that have none.
 _WITHOUT_EFFECT = (
-    "--archives",
     "--class",
     "--deploy-mode",
+    "--driver-class-path",
     "--driver-cores",
     "--driver-java-options",
+    "--driver-library-path",
     "--driver-memory",
     "--executor-cores",
     "--executor-memory",
     "--exclude-packages",
     "--jars",
+    "--keytab",
     "--num-executors",
     "--packages",
+    "--principal",
+    "--proxy-user",
     "--queue",
     "--repositories",
     "--total-executor-cores",
 )
+_FLAGS_WITHOUT_EFFECT = ("--supervise",)
+# Options that name files which every context has from its start, and the settings that do so.
+_ADDED = {"files": "spark.files", "archives": "spark.archives"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,9 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--py-files", default="", metavar="PATHS", help="modules and archives to import from, with commas between"
     )
+    parser.add_argument(
+        "--files", default="", metavar="PATHS", help="files that SparkFiles.get finds, with commas between"
+    )
+    parser.add_argument(
+        "--archives", default="", metavar="PATHS", help="archives to unpack beside them, each to the name after #"
+    )
     parser.add_argument("--verbose", "-v", action="store_true", help="says which settings the program begins with")
     for option in _WITHOUT_EFFECT:
         parser.add_argument(option, help=argparse.SUPPRESS)
+    for option in _FLAGS_WITHOUT_EFFECT:
+        parser.add_argument(option, help=argparse.SUPPRESS, action="store_true")
     parser.add_argument("-m", action="store_true", dest="module", help="PROGRAM is a module's name, as with python -m")
     parser.add_argument("program", metavar="PROGRAM", help="the program's file")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's arguments")
@@ -75,6 +91,11 @@ def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> d
         settings["spark.master"] = options.master
     if options.name:
         settings["spark.app.name"] = options.name
+    for option, key in _ADDED.items():
+        paths = list(filter(None, vars(options)[option].split(",")))
+        if paths:
+            # The program may have gone to another folder when its context starts.
+            settings[key] = ",".join(path if is_uri(path) else os.path.abspath(path) for path in paths)
     settings.setdefault("spark.app.name", os.path.basename(options.program))
     return settings
 
@@ -84,8 +105,8 @@ def main(words: list[str]) -> None:
     parser = _parser()
     options = parser.parse_args(words)
     given = vars(options)
-    for option in _WITHOUT_EFFECT:
-        if given[option[2:].replace("-", "_")] is not None:
+    for option in (*_WITHOUT_EFFECT, *_FLAGS_WITHOUT_EFFECT):
+        if given[option[2:].replace("-", "_")]:
             print(f"tidemill: {option} makes no difference here", file=sys.stderr)
     SparkConf._defaults.update(_settings(parser, options))
     if options.verbose:

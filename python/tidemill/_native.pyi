@@ -37,10 +37,10 @@ def dumps(obj: Any) -> bytes:
 def loads(bytes: bytes) -> Any:
     """The object of bytes that `dumps` gave."""
 
-def known_split(f: Callable[..., Any]) -> tuple[str | None] | None:
+def known_split(function: Callable[..., Any]) -> tuple[str | None] | None:
     """The separator of a function that is `lambda x: x.split(separator)`, as a tuple of one; None is white space."""
 
-def known_sum(f: Callable[..., Any]) -> bool:
+def known_sum(function: Callable[..., Any]) -> bool:
     """Whether a function of two values is known to add them."""
 
 def sum_words(items: Any, separator: str | None, constant: int) -> Iterator[tuple[str, int]] | None:
@@ -137,6 +137,7 @@ class NativeDStream:
     def zip_partitions(
         self, other: NativeDStream, f: _TwoPartitionsFunction, name: str, call_site: str
     ) -> NativeDStream: ...
+    def every(self, slide_ms: int) -> NativeDStream: ...
     def window(self, window_ms: int, slide_ms: int | None = None) -> NativeDStream: ...
     def foreach_rdd(self, f: Callable[[int, NativeRdd], Any], name: str, call_site: str) -> None: ...
     def persist(self, level: str) -> None: ...

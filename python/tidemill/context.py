@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import importlib
 import itertools
 import logging
 import os
@@ -85,7 +86,8 @@ class SparkContext(InputFunctions, JobFunctions):
         """Starts the engine.
 
         `master` says how many tasks run at a time: `local` one, `local[4]` four, `local[*]`, the default, as many as there are
-        cores. `pyFiles` are added as by `addPyFile`; `environment` is kept in `environment`. `batchSize`, `serializer`,
+        cores. `pyFiles` are added as by `addPyFile`, and what the settings `spark.files` and `spark.archives` name as by `addFile` and
+        `addArchive`; `environment` is kept in `environment`. `batchSize`, `serializer`,
         `sparkHome`, `gateway`, `jsc` and the profilers are what PySpark takes, and make no difference here.
         """
         self._callsite = call_site()
@@ -117,6 +119,10 @@ class SparkContext(InputFunctions, JobFunctions):
         try:
             for path in pyFiles or ():
                 self.addPyFile(path)
+            for path in self._paths("spark.files"):
+                self.addFile(path)
+            for path in self._paths("spark.archives"):
+                self.addArchive(path)
         except Exception:
             self.stop()
             raise
@@ -173,6 +179,10 @@ class SparkContext(InputFunctions, JobFunctions):
     def _check_alive(self) -> None:
         if self._stopped:
             raise PySparkRuntimeError("Cannot call methods on a stopped SparkContext: make a new one")
+
+    def _paths(self, key: str) -> list[str]:
+        """The paths of a setting that has commas between them."""
+        return [path for path in map(str.strip, (self._conf.get(key) or "").split(",")) if path]
 
     def _next_rdd_id(self) -> int:
         return next(self._rdd_ids)
@@ -267,6 +277,8 @@ class SparkContext(InputFunctions, JobFunctions):
         importable = copy if copy.endswith(self.PACKAGE_EXTENSIONS) else os.path.dirname(copy)
         if importable not in sys.path:
             sys.path.insert(1, importable)
+        # A folder that was looked into a moment ago is not looked into again.
+        importlib.invalidate_caches()
 
     def addArchive(self, path: str) -> None:
         """Unpacks an archive to where tasks find it, under the name after `#`."""

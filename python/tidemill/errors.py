@@ -8,10 +8,14 @@ built-in exceptions that such mistakes have in Python.
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 from ._native import PythonException, TidemillError
 
 __all__ = [
+    "AnalysisException",
+    "IllegalArgumentException",
+    "ParseException",
     "PySparkAttributeError",
     "PySparkException",
     "PySparkNotImplementedError",
@@ -24,11 +28,31 @@ __all__ = [
 
 
 class PySparkException(Exception):
-    """What all mistakes seen on the driver have in common."""
+    """What all mistakes seen on the driver have in common: a text. PySpark's have classes of errors beside it; these have none."""
 
     def getMessage(self) -> str:
         """The text."""
         return str(self)
+
+    def getCondition(self) -> str | None:
+        """None: there are no classes of errors."""
+        return None
+
+    def getErrorClass(self) -> str | None:
+        """None: there are no classes of errors."""
+        return None
+
+    def getMessageParameters(self) -> dict[str, str] | None:
+        """None: the text has them in it."""
+        return None
+
+    def getSqlState(self) -> str | None:
+        """None, as with all errors of Python's in PySpark."""
+        return None
+
+    def getQueryContext(self) -> list[Any]:
+        """Nothing: it is not known which part of a query is wrong."""
+        return []
 
 
 class PySparkValueError(PySparkException, ValueError):
@@ -51,6 +75,18 @@ class PySparkNotImplementedError(PySparkException, NotImplementedError):
     """Something of the API that this package does not have."""
 
 
+class AnalysisException(PySparkException):
+    """A query that asks for what is not there."""
+
+
+class ParseException(AnalysisException):
+    """A query that is no SQL."""
+
+
+# What has this name in PySpark is a value that the JVM does not take.
+IllegalArgumentException = PySparkValueError
+
+
 def context_in_task() -> PySparkRuntimeError:
     """The error for a function that needs the context of the driver."""
     return PySparkRuntimeError(
@@ -58,6 +94,11 @@ def context_in_task() -> PySparkRuntimeError:
         "transformation. SparkContext can only be used on the driver, not in functions that run in tasks. "
         "For more information, see SPARK-5063."
     )
+
+
+def folder_exists(path: str) -> TidemillError:
+    """The error for a folder that is to be written and is there. Programs look for the name of Hadoop's exception in it."""
+    return TidemillError(f"FileAlreadyExistsException: Output directory {path} already exists")
 
 
 def rdd_in_task() -> PySparkRuntimeError:

@@ -87,9 +87,14 @@ class AddedFiles:
             SparkFiles._added = None
 
 
+def is_uri(path: str) -> bool:
+    """Whether a path says where it is: `file:/a`, `https://host/a`."""
+    return _URI.match(path) is not None
+
+
 def _note(path: str, paths: list[str]) -> None:
     """Adds a path to those that are told to the user, as a URI, if it is not there yet."""
-    uri = path if _URI.match(path) else f"file:{os.path.abspath(path)}"
+    uri = path if is_uri(path) else f"file:{os.path.abspath(path)}"
     if uri not in paths:
         paths.append(uri)
 

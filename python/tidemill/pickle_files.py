@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 
-from .errors import PySparkRuntimeError
+from .errors import folder_exists
 
 _SUCCESS = "_SUCCESS"
 
@@ -25,7 +25,7 @@ def begin_folder(path: str) -> None:
     try:
         os.makedirs(path)
     except FileExistsError:
-        raise PySparkRuntimeError(f"FileAlreadyExistsException: Output directory {path} already exists") from None
+        raise folder_exists(path) from None
 
 
 def write_part(path: str, split: int, items: Iterator[Any], batch_size: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from .missing_names import MissingNames
 from .version import SPARK_API_VERSION
 
 __all__ = ["install_as_pyspark"]
@@ -23,12 +26,13 @@ _MODULES = {
     "core.files": "files",
     "core.rdd": "rdd",
     "core.status": "status",
-    "errors": "errors",
+    "errors.exceptions.base": "errors",
     "files": "files",
     "rdd": "rdd",
     "rddsampler": "sampling",
     "resultiterable": "resultiterable",
     "serializers": "serializers",
+    "sql.utils": "errors",
     "statcounter": "statcounter",
     "status": "status",
     "storagelevel": "storagelevel",
@@ -42,8 +46,9 @@ _PACKAGES = ("streaming", "sql")
 def install_as_pyspark() -> None:
     """Makes `import pyspark` and `from pyspark.streaming import ...` give this package, in this process from now on.
 
-    What this package does not have, `pyspark.ml` say, can't be imported. Raises an ImportError if another `pyspark` was imported
-    already: part of the program would use that.
+    What this package does not have, `pyspark.ml` say, can't be imported. Where py4j is not installed, `py4j.protocol` has
+    `Py4JError` and `Py4JJavaError`, which are the errors of the engine. Raises an ImportError if another `pyspark` was imported already: part
+    of the program would use that.
 
     >>> install_as_pyspark()
     >>> from pyspark import SparkContext
@@ -62,24 +67,47 @@ def install_as_pyspark() -> None:
     pyspark = _package("pyspark", ours.__doc__)
     pyspark.__dict__.update({name: getattr(ours, name) for name in ours.__all__})
     pyspark.__dict__.update(__tidemill__=True, __version__=SPARK_API_VERSION, __all__=list(ours.__all__))
-    modules = {"pyspark": pyspark, "pyspark.core": _package("pyspark.core", None)}
+    pyspark.__file__ = ours.__file__
+    packages = {name: _package(name) for name in ("pyspark.core", "pyspark.errors", "pyspark.errors.exceptions")}
+    errors = importlib.import_module(f"{__package__}.errors")
+    packages["pyspark.errors"].__dict__.update({name: getattr(errors, name) for name in errors.__all__})
+    packages["pyspark"] = pyspark
+    packages.update(_py4j())
+    modules = dict(packages)
     for name, own in _MODULES.items():
         modules[f"pyspark.{name}"] = importlib.import_module(f"{__package__}.{own}")
     modules["pyspark.cloudpickle"] = importlib.import_module("cloudpickle")
+    # Ours has the version of the package.
+    modules["pyspark.version"] = ModuleType("pyspark.version")
+    modules["pyspark.version"].__dict__["__version__"] = SPARK_API_VERSION
     for name in _PACKAGES:
         modules.update(_modules_of(f"{__package__}.{name}", f"pyspark.{name}"))
+    pyspark.__dict__["Row"] = importlib.import_module(f"{__package__}.sql.row").Row
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
-        if parent in ("pyspark", "pyspark.core"):
-            setattr(modules[parent], child, module)
+        if parent in packages:
+            setattr(packages[parent], child, module)
     sys.modules.update(modules)
+    sys.meta_path.append(MissingNames(*(name for name in packages if "." not in name)))
 
 
-def _package(name: str, doc: str | None) -> ModuleType:
+def _package(name: str, doc: str | None = None) -> ModuleType:
     module = ModuleType(name, doc)
     # A package without a folder: what is not in sys.modules can't be imported from it.
     module.__path__ = []
+    module.__spec__ = ModuleSpec(name, None, is_package=True)
     return module
+
+
+def _py4j() -> dict[str, ModuleType]:
+    """py4j with its names of errors; nothing where it is installed, for other packages may need all of it."""
+    if "py4j" in sys.modules or importlib.util.find_spec("py4j") is not None:
+        return {}
+    names = importlib.import_module(f"{__package__}.py4j_names")
+    names.give_errors_java_names()
+    packages = {name: _package(name) for name in ("py4j", "py4j.protocol")}
+    packages["py4j.protocol"].__dict__.update({name: getattr(names, name) for name in names.__all__})
+    return packages
 
 
 def _modules_of(own: str, name: str) -> dict[str, ModuleType]:

@@ -36,6 +36,13 @@ class ActionFunctions(ElementFunctions[T]):
         """What `stage` makes of all partitions, in their order."""
         return list(chain.from_iterable(self._job(stage, name)))
 
+    def _reducible(self, stage: Stage, name: str) -> list[Any]:
+        """`_partials` of an action that PySpark does by reducing what partitions give: without a partition that is an error."""
+        lists = self._job(stage, name)
+        if not lists:
+            raise ValueError("Can not reduce() empty RDD")
+        return list(chain.from_iterable(lists))
+
     def collect(self) -> list[T]:
         """All items, in the order of their partitions.
 

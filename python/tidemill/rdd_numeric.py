@@ -49,12 +49,12 @@ class NumericFunctions(OrderFunctions[T]):
         return sum(self._partials(lambda _, items: [sum(items)], "sum"))
 
     def stats(self) -> StatCounter:
-        """Count, mean, variance and extremes of the items.
+        """Count, mean, variance and extremes of the items. An error where there is no partition, as with all that follow from it.
 
         >>> sc.parallelize([1, 2, 3]).stats().mean()
         2.0
         """
-        parts = self._partials(lambda _, items: [StatCounter._of(list(items))], "stats")
+        parts = self._reducible(lambda _, items: [StatCounter._of(list(items))], "stats")
         return reduce(StatCounter.mergeStats, parts, StatCounter())
 
     def mean(self) -> float:
@@ -101,7 +101,7 @@ class NumericFunctions(OrderFunctions[T]):
         """The bounds of buckets, and how many items lie in each.
 
         A number of buckets cuts evenly between the least and the greatest item; a sorted list gives the bounds. The last bucket
-        includes its upper bound. None and NaN are not counted.
+        includes its upper bound. None and NaN are not counted. An error where there is no partition.
 
         >>> numbers = sc.parallelize(range(51))
         >>> numbers.histogram(2)
@@ -128,8 +128,7 @@ class NumericFunctions(OrderFunctions[T]):
                     found[min(bisect_right(bounds, item) - 1, last)] += 1
             return [found]
 
-        parts = self._partials(counts, "histogram")
-        return bounds, [sum(column) for column in zip(*parts)] if parts else [0] * (last + 1)
+        return bounds, [sum(column) for column in zip(*self._reducible(counts, "histogram"))]
 
     def _even_bounds(self, buckets: int) -> list[Any]:
         if buckets < 1:

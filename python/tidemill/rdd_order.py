@@ -109,12 +109,14 @@ class OrderFunctions(JoinFunctions[T]):
         return moved._narrow("repartitionAndSortWithinPartitions", sort, capture(keyfunc), preserves=True)
 
     def top(self, num: int, key: Callable[[T], Any] | None = None) -> list[T]:
-        """The `num` greatest items, the greatest first.
+        """The `num` greatest items, the greatest first. An error where there is no partition.
 
         >>> sc.parallelize([10, 4, 2, 12, 3]).top(2), sc.parallelize([10, 4, 2, 12, 3]).top(2, key=str)
         ([12, 10], [4, 3])
         """
-        return self._extremes(heapq.nlargest, num, key, "top")
+        capture(key)
+        parts = self._reducible(lambda _, items: heapq.nlargest(num, items, key=key), "top")
+        return heapq.nlargest(num, parts, key=key)
 
     def takeOrdered(self, num: int, key: Callable[[T], Any] | None = None) -> list[T]:
         """The `num` least items, the least first.
@@ -122,11 +124,11 @@ class OrderFunctions(JoinFunctions[T]):
         >>> sc.parallelize([10, 1, 2, 9]).takeOrdered(2), sc.parallelize([10, 1, 2, 9]).takeOrdered(2, key=lambda x: -x)
         ([1, 2], [10, 9])
         """
-        return self._extremes(heapq.nsmallest, num, key, "takeOrdered")
-
-    def _extremes(self, pick: Callable[..., list[T]], num: int, key: Key | None, name: str) -> list[T]:
+        if num < 0:
+            raise ValueError("top N cannot be negative.")
         capture(key)
-        return pick(num, self._partials(lambda _, items: pick(num, items, key=key), name), key=key)
+        parts = self._partials(lambda _, items: heapq.nsmallest(num, items, key=key), "takeOrdered")
+        return heapq.nsmallest(num, parts, key=key)
 
     def max(self, key: Callable[[T], Any] | None = None) -> T:
         """The greatest item.

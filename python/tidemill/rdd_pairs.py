@@ -143,16 +143,16 @@ class PairFunctions(PartitionFunctions[T]):
         return keyed.groupByKey(numPartitions, partitionFunc)
 
     def reduceByKeyLocally(self: PairFunctions[tuple[K, V]], func: Callable[[V, V], V]) -> dict[K, V]:
-        """For each key, its values combined by `func`: as a dict, on the driver.
+        """For each key, its values combined by `func`: as a dict, on the driver. An error where there is no partition.
 
         >>> sorted(sc.parallelize([("a", 1), ("b", 1), ("a", 2)]).reduceByKeyLocally(lambda a, b: a + b).items())
         [('a', 3), ('b', 1)]
         """
         capture(func)
-        return dict(combine_values(self._partials(stages.combining(None, func), "reduceByKeyLocally"), None, func))
+        return dict(combine_values(self._reducible(stages.combining(None, func), "reduceByKeyLocally"), None, func))
 
     def countByKey(self: PairFunctions[tuple[K, V]]) -> dict[K, int]:
-        """For each key, how many pairs have it: as a dict, on the driver.
+        """For each key, how many pairs have it: as a dict, on the driver. An error where there is no partition.
 
         >>> sorted(sc.parallelize([("a", 1), ("b", 1), ("a", 2)]).countByKey().items())
         [('a', 2), ('b', 1)]
@@ -160,13 +160,13 @@ class PairFunctions(PartitionFunctions[T]):
         return self.keys().countByValue()
 
     def countByValue(self) -> dict[T, int]:
-        """How often each distinct item is there: as a dict, on the driver.
+        """How often each distinct item is there: as a dict, on the driver. An error where there is no partition.
 
         >>> sorted(sc.parallelize([1, 2, 1, 2, 2]).countByValue().items())
         [(1, 2), (2, 3)]
         """
         total: dict[T, int] = defaultdict(int)
-        for counts in self._partials(stages.counting_values, "countByValue"):
+        for counts in self._reducible(stages.counting_values, "countByValue"):
             for value, times in counts.items():
                 total[value] += times
         return total

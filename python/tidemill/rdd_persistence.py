@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import kept_items
 from .checkpoint import write_items
-from .errors import PySparkRuntimeError
+from .errors import PySparkRuntimeError, folder_exists
+from .input_paths import local_path
 from .lineage import Lineage, Step
 from .rdd_numeric import NumericFunctions
-from .storagelevel import StorageLevel
+from .storagelevel import StorageLevel, checked_level
+from .text_lines import lines
 
 if TYPE_CHECKING:
     from .rdd import RDD
@@ -40,6 +43,7 @@ class PersistenceFunctions(NumericFunctions[T]):
         >>> rdd.sum(), str(rdd.unpersist().getStorageLevel())
         (10, 'Serialized 1x Replicated')
         """
+        checked_level(storageLevel)
         if self.is_cached and storageLevel != self._level:
             raise PySparkRuntimeError(
                 "Cannot change storage level of an RDD after it was already assigned a level: unpersist it first"
@@ -112,9 +116,10 @@ class PersistenceFunctions(NumericFunctions[T]):
         """Does nothing: what a shuffle has moved is gone with its job."""
 
     def saveAsTextFile(self, path: str, compressionCodecClass: str | None = None) -> None:
-        """Writes `str` of each item as a line; bytes must be UTF-8. One file for each partition, and `_SUCCESS` at the end.
+        """Writes `str` of each item as a line; bytes are read as UTF-8. One file for each partition, and `_SUCCESS` at the end.
 
-        The folder must not be there. A codec is named as in Hadoop: `org.apache.hadoop.io.compress.GzipCodec`.
+        The folder must not be there. A codec is named as in Hadoop, `org.apache.hadoop.io.compress.GzipCodec`; there are GzipCodec,
+        BZip2Codec, ZStandardCodec and DefaultCodec.
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "numbers")
@@ -122,7 +127,9 @@ class PersistenceFunctions(NumericFunctions[T]):
         >>> sorted(os.listdir(path)), sc.textFile(path).collect()
         (['_SUCCESS', 'part-00000'], ['0', '1', '2'])
         """
-        self._narrow("saveAsTextFile", _lines)._native().save_as_text_file(path, compressionCodecClass)
+        if os.path.exists(local_path(path)):
+            raise folder_exists(path)
+        self._narrow("saveAsTextFile", lines)._native().save_as_text_file(path, compressionCodecClass)
         self.ctx._checkpoints.after_job(self)
 
     def saveAsPickleFile(self, path: str, batchSize: int = 10) -> None:
@@ -162,10 +169,6 @@ class PersistenceFunctions(NumericFunctions[T]):
         ['(2) PythonRDD', ' |  ParallelCollectionRDD']
         """
         return "\n".join(_described(self, "", "")).encode("utf-8")
-
-
-def _lines(_: int, items: Iterator[Any]) -> Iterator[str]:
-    return (item if type(item) is str else item.decode("utf-8") if type(item) is bytes else str(item) for item in items)
 
 
 def _described(rdd: Lineage[Any], first: str, rest: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import pickle
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -16,9 +17,11 @@ import cloudpickle
 
 __all__ = [
     "AutoBatchedSerializer",
+    "AutoSerializer",
     "BatchedSerializer",
     "CPickleSerializer",
     "CloudPickleSerializer",
+    "CompressedSerializer",
     "MarshalSerializer",
     "NoOpSerializer",
     "PickleSerializer",
@@ -129,6 +132,50 @@ class MarshalSerializer(Serializer):
     def loads(self, obj: bytes) -> Any:
         """The object of bytes."""
         return marshal.loads(obj)
+
+
+class AutoSerializer(Serializer):
+    """Python's `marshal` where it knows the types, and pickles from the first object on where it does not."""
+
+    def __init__(self) -> None:
+        """Nothing is known of the objects yet."""
+        self._pickles = False
+
+    def dumps(self, obj: Any) -> bytes:
+        """The bytes of an object, after a letter that says how it was done."""
+        if not self._pickles:
+            try:
+                return b"M" + marshal.dumps(obj)
+            except ValueError:
+                self._pickles = True
+        return b"P" + pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+
+    def loads(self, obj: bytes) -> Any:
+        """The object of bytes."""
+        return (marshal if obj[:1] == b"M" else pickle).loads(obj[1:])
+
+    __hash__ = Serializer.__hash__
+
+
+class CompressedSerializer(Serializer):
+    """What another serializer gives, compressed."""
+
+    def __init__(self, serializer: Serializer) -> None:
+        """Compresses what this one gives."""
+        self.serializer = serializer
+
+    def dumps(self, obj: Any) -> bytes:
+        """The bytes of an object."""
+        return zlib.compress(self.serializer.dumps(obj), 1)
+
+    def loads(self, obj: bytes) -> Any:
+        """The object of bytes."""
+        return self.serializer.loads(zlib.decompress(obj))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.serializer!r})"
+
+    __hash__ = Serializer.__hash__
 
 
 class BatchedSerializer(Serializer):

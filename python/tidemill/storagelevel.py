@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = ["StorageLevel"]
 
@@ -68,6 +68,13 @@ class StorageLevel:
         else:
             name = "MEMORY_AND_DISK"
         return name if self.replication == 1 else f"{name}_{self.replication}"
+
+
+def checked_level(level: Any) -> StorageLevel:
+    """A storage level that a program gave; a TypeError if it is none."""
+    if not isinstance(level, StorageLevel):
+        raise TypeError("storageLevel must be of type pyspark.StorageLevel")
+    return level
 
 
 StorageLevel.NONE = StorageLevel(False, False, False, False)

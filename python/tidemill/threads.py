@@ -44,8 +44,8 @@ def inheritable_thread_target(f: Any = None) -> Any:
 class InheritableThread(threading.Thread):
     """A thread that begins with the local properties that the one which starts it has then."""
 
-    def __init__(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """A thread that runs `target`; see `threading.Thread`."""
+    def __init__(self, target: Callable[..., Any], *args: Any, session: Any = None, **kwargs: Any) -> None:
+        """A thread that runs `target`; see `threading.Thread`. `session` is for PySpark's clients of a server, and makes no difference."""
         self._inherited_target = target
         super().__init__(None, self._run_target, *args, **kwargs)
 

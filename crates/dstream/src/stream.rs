@@ -1,5 +1,6 @@
 //! `DStream<T>`: a stream cut into batches, each an RDD. A thin typed shell over a node of the graph.
 
+mod aligned;
 mod output;
 mod pair;
 mod state;

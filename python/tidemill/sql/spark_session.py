@@ -7,6 +7,7 @@ from typing import Any
 
 from ..conf import SparkConf
 from ..context import SparkContext
+from ..errors import AnalysisException, ParseException
 from ..rdd import RDD
 from .columns import table_of
 from .dataframe import DataFrame
@@ -96,7 +97,12 @@ class SparkSession:
 
     def sql(self, sqlQuery: str) -> DataFrame:
         """The answer to a query over what has a name, in the SQL of DataFusion."""
-        return DataFrame(self._engine.sql(sqlQuery), self, dict(self._spelling))
+        try:
+            answer = self._engine.sql(sqlQuery)
+        except Exception as error:
+            text = str(error)
+            raise (ParseException if "ParserError" in text else AnalysisException)(text) from error
+        return DataFrame(answer, self, dict(self._spelling))
 
     def stop(self) -> None:
         """Stops the SparkContext."""
@@ -121,8 +127,8 @@ class SparkSession:
         self._engine.register_record_batches(view, [table.to_batches()])
 
 
-def _to_df(rdd: RDD, schema: Sequence[str] | None = None) -> DataFrame:
-    """A DataFrame of the rows of an RDD: see `SparkSession.createDataFrame`."""
+def _to_df(rdd: RDD, schema: Sequence[str] | None = None, sampleRatio: float | None = None) -> DataFrame:
+    """A DataFrame of the rows of an RDD: see `SparkSession.createDataFrame`. All rows are looked at for types, whatever `sampleRatio` says."""
     return SparkSession.builder.getOrCreate().createDataFrame(rdd, schema)
 
 

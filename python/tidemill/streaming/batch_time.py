@@ -23,16 +23,22 @@ class Time:
 
 
 def duration_ms(seconds: float) -> int:
-    """Seconds as whole milliseconds; what is left of one is cut off."""
-    # 4.35 * 1000 is a hair below 4350 in binary fractions; that hair is not meant.
-    return int(round(seconds * 1000, 6))
+    """Seconds as whole milliseconds; what is left of one is cut off. An error if they are negative."""
+    if seconds < 0:
+        raise ValueError(f"a duration can't be negative: {seconds} seconds")
+    return _whole_ms(seconds)
 
 
 def time_ms(moment: datetime | float) -> int:
     """A datetime (a naive one is local time) or seconds since 1970, in milliseconds."""
     if isinstance(moment, datetime):
         return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
-    return duration_ms(moment)
+    return _whole_ms(moment)
+
+
+def _whole_ms(seconds: float) -> int:
+    # 4.35 * 1000 is a hair below 4350 in binary fractions; that hair is not meant.
+    return int(round(seconds * 1000, 6))
 
 
 def batch_datetime(ms: int) -> datetime:

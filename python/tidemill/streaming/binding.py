@@ -9,7 +9,7 @@ from ..context import SparkContext
 from ..partitioner import portable_hash
 from ..rdd import RDD
 from ..resultiterable import ResultIterable
-from ..storagelevel import StorageLevel
+from ..storagelevel import StorageLevel, checked_level
 
 __all__ = [
     "RDD",
@@ -19,6 +19,7 @@ __all__ = [
     "StorageLevel",
     "call_site",
     "check_closure",
+    "checked_level",
     "native_context",
     "native_rdd",
     "portable_hash",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._native import NativeRdd, NativeStreamingContext
 from ..taskcontext import forget_task
 from .batch_time import batch_datetime, duration_ms
-from .binding import RDD, SparkContext, StorageLevel, call_site, native_context, native_rdd
+from .binding import RDD, SparkContext, StorageLevel, call_site, checked_level, native_context, native_rdd
 from .dstream import DStream
 from .listener import StreamingListener, telling
 from .receiver import Receiver, Supervised
@@ -71,12 +71,13 @@ class StreamingContext:
         """What `setupFunc` makes, with `checkpointPath` as its checkpoint folder: it goes on where the last run has ended.
 
         Unlike PySpark, `setupFunc` is called in every run, also where there is a checkpoint: functions stay with the program. States,
-        windows and offsets come from the checkpoint.
+        windows and offsets come from the checkpoint. If there may be a SparkContext already, `setupFunc` should take
+        that, by `SparkContext.getOrCreate()`.
         """
         made: list[StreamingContext] = []
 
         def create() -> NativeStreamingContext:
-            ssc = setupFunc()
+            ssc = _set_up(setupFunc)
             if not isinstance(ssc, StreamingContext):
                 raise TypeError(f"setupFunc should return a StreamingContext, not {type(ssc).__name__}")
             ssc.checkpoint(checkpointPath)
@@ -142,7 +143,7 @@ class StreamingContext:
         self._await(timeout)
 
     def awaitTerminationOrTimeout(self, timeout: float) -> bool:
-        """As `awaitTermination`; says whether the context has stopped."""
+        """As `awaitTermination`; says whether the context has stopped. As in Spark there is no end to a negative `timeout`."""
         return self._await(timeout)
 
     def stop(self, stopSparkContext: bool = True, stopGraceFully: bool = False) -> None:
@@ -178,7 +179,7 @@ class StreamingContext:
         self, hostname: str, port: int, storageLevel: StorageLevel = StorageLevel.MEMORY_AND_DISK_2
     ) -> DStream:
         """Lines of UTF-8 from a TCP server. A connection that can't be made, or ends, is made again."""
-        return DStream(self._native.socket_text_stream(hostname, port, storageLevel.engine_name), self)
+        return DStream(self._native.socket_text_stream(hostname, port, checked_level(storageLevel).engine_name), self)
 
     def textFileStream(self, directory: str) -> DStream:
         """Lines of UTF-8 from files that are new in a folder. They must be moved there whole; names that begin with "." do not count."""
@@ -186,6 +187,8 @@ class StreamingContext:
 
     def binaryRecordsStream(self, directory: str, recordLength: int) -> DStream:
         """Records of so many bytes from files that are new in a folder."""
+        if recordLength < 1:
+            raise ValueError(f"a record has at least one byte, not {recordLength}")
         return DStream(self._native.binary_records_stream(directory, recordLength), self)
 
     def queueStream(
@@ -210,6 +213,8 @@ class StreamingContext:
 
     def transform(self, dstreams: Sequence[DStream], transformFunc: Callable[[list[RDD]], RDD]) -> DStream:
         """The RDD that a function makes of the list of the streams' RDDs, batch by batch."""
+        if len({stream._slide_ms() for stream in dstreams}) > 1:
+            raise ValueError("Some of the DStreams have different slide durations")
         return self._transformed(tuple(dstreams), lambda _, *rdds: transformFunc(list(rdds)))
 
     def union(self, *dstreams: DStream) -> DStream:
@@ -227,9 +232,7 @@ class StreamingContext:
         self._native.add_listener(telling(streamingListener))
 
     def _transformed(self, streams: tuple[DStream, ...], func: Callable[..., RDD]) -> DStream:
-        """The stream of the RDDs that `func` makes of a time and the streams' RDDs."""
-        if len({stream._slide_ms() for stream in streams}) > 1:
-            raise ValueError("Some of the DStreams have different slide durations")
+        """The stream of the RDDs that `func` makes of a time and the streams' RDDs, at the times of the first one."""
         bases = [stream._base() for stream in streams]
         wraps = [wrap for _, wrap in bases]
 
@@ -242,7 +245,7 @@ class StreamingContext:
                 raise TypeError(f"a transform function must return an RDD, not {type(made).__name__}")
             return native_rdd(made)
 
-        natives: list[NativeDStream] = [native for native, _ in bases]
+        natives: list[NativeDStream] = [native.every(streams[0]._slide_ms()) for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
 
     def _keep_rdds_in(self, directory: str) -> None:
@@ -260,13 +263,26 @@ class StreamingContext:
 
     def _await(self, timeout: float | None) -> bool:
         try:
-            stopped = self._native.await_termination(None if timeout is None else duration_ms(timeout))
+            wait = None if timeout is None or timeout < 0 else duration_ms(timeout)
+            stopped = self._native.await_termination(wait)
         except KeyboardInterrupt:
             self.stop(stopSparkContext=False, stopGraceFully=True)
             raise
         if stopped:
             _termination.wait()
         return stopped
+
+
+def _set_up(setupFunc: Callable[[], StreamingContext]) -> StreamingContext:
+    """What `setupFunc` makes. Where there is a checkpoint PySpark does not call it, and it may not be ready for that."""
+    try:
+        return setupFunc()
+    except ValueError as error:
+        if not str(error).startswith("Cannot run multiple SparkContexts"):
+            raise
+        raise ValueError(
+            f"{str(error).rstrip()}; setupFunc is called in every run, also with a checkpoint: use SparkContext.getOrCreate() in it"
+        ) from error
 
 
 def _is_active() -> bool:

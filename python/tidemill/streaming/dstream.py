@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..kept_items import keeping, reading
 from ..stages import (
@@ -27,7 +27,7 @@ from ..stages import (
 )
 from .arguments import with_time
 from .batch_time import duration_ms, time_ms
-from .binding import RDD, StorageLevel, call_site, check_closure, wrap_rdd
+from .binding import RDD, StorageLevel, call_site, check_closure, checked_level, wrap_rdd
 from .output import OutputOperations
 from .stages import counting_values, summing
 
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DStream", "MapWithStateDStream", "TransformedDStream"]
 
+T_co = TypeVar("T_co", covariant=True)
 
-class DStream(OutputOperations):
+
+class DStream(OutputOperations, Generic[T_co]):
     """A stream of batches, which operators make into other streams and output operations look at.
 
     Streams come from a `StreamingContext`, or from other streams: operators are called while the program is put together, before
@@ -101,7 +103,7 @@ class DStream(OutputOperations):
 
     def repartition(self, numPartitions: int) -> DStream:
         """The rows dealt out to so many partitions, one after the other."""
-        return self._wrap(self._native().repartition(numPartitions))
+        return self._wrap(self._native().repartition(self._partitions(numPartitions)))
 
     def union(self, other: DStream) -> DStream:
         """The rows of both streams."""
@@ -117,14 +119,19 @@ class DStream(OutputOperations):
         return TransformedDStream(self, func)
 
     def transformWith(self, func: Callable[..., RDD], other: DStream, keepSerializer: bool = False) -> DStream:
-        """The RDD that `func` makes of the RDDs of this stream and of `other`; or of the time and both."""
+        """The RDD that `func` makes of the RDDs of this stream and of `other`; or of the time and both.
+
+        The new stream has the times of this one. Where `other`, which may slide differently, has no batch, its RDD is empty. So it is with
+        joins and `cogroup`.
+        """
         return self._ssc._transformed((self, other), with_time(func, rdds=2))
 
     def persist(self, storageLevel: StorageLevel) -> DStream:
         """Keeps the RDDs of the batches, as the level says, for as long as batches that are still to come need them."""
+        level = checked_level(storageLevel).engine_name
         # As of RDDs: what somebody could change is kept as pickles, so that each output has its own.
         kept, site = self._native().map_partitions(keeping, "persist", call_site()), call_site()
-        kept.persist(storageLevel.engine_name)
+        kept.persist(level)
         self._registered = kept.map_partitions(reading, "persist", site)
         self.is_cached = True
         return self
@@ -148,7 +155,7 @@ class DStream(OutputOperations):
 DStream._result_class = DStream
 
 
-class TransformedDStream(DStream):
+class TransformedDStream(DStream[T_co]):
     """A stream whose RDDs a function makes of those of another one."""
 
     def __init__(self, prev: DStream, func: Callable[..., RDD]) -> None:
@@ -156,7 +163,7 @@ class TransformedDStream(DStream):
         super().__init__(made._source, prev._ssc)
 
 
-class MapWithStateDStream(DStream):
+class MapWithStateDStream(DStream[T_co]):
     """What the function of `mapWithState` has given; beside it, the states."""
 
     def __init__(self, mapped: NativeDStream, snapshots: DStream) -> None:

@@ -143,7 +143,7 @@ class KafkaUtils:
         return _kafka_rdd(native, sc, decode, call_site(), list(offsetRanges))
 
 
-class KafkaDStream(DStream):
+class KafkaDStream(DStream[Any]):
     """A stream of Kafka's records, whose RDDs know their offsets."""
 
     def __init__(self, native: NativeDStream, ssc: StreamingContext, decode: Stage) -> None:
@@ -151,16 +151,15 @@ class KafkaDStream(DStream):
         self._decode = decode
 
     def _base(self) -> tuple[NativeDStream, Callable[[NativeRdd], RDD]]:
-        # Offsets are known of the RDD that the engine makes. Rows are decoded on top of it.
-        if self.is_cached or self.is_checkpointed:
-            return super()._base()
-        sc, decode, site = self._sc, self._decode, self._site
+        # Offsets are known of the RDD that the engine makes. Rows are decoded on top of it, unless they are kept: those are.
+        kept = self.is_cached or self.is_checkpointed
+        sc, decode, site = self._sc, None if kept else self._decode, self._site
 
         def wrap(native: NativeRdd) -> RDD:
             ranges = [OffsetRange(*found) for found in native.offset_ranges() or ()]
             return _kafka_rdd(native, sc, decode, site, ranges)
 
-        return self._source, wrap
+        return self._native() if kept else self._source, wrap
 
 
 class KafkaRDD(RDD[Any]):
@@ -174,12 +173,14 @@ class KafkaRDD(RDD[Any]):
 
 
 def _kafka_rdd(
-    native: NativeRdd, sc: SparkContext, decode: Stage, site: CallSite, ranges: list[OffsetRange]
+    native: NativeRdd, sc: SparkContext, decode: Stage | None, site: CallSite, ranges: list[OffsetRange]
 ) -> KafkaRDD:
-    """Records, decoded. The stage joins those that the program adds, so that both are one operator."""
-    rdd = KafkaRDD(
-        None, sc, parents=(RDD(native, sc, site=site),), step=Step("kafka", decode), kind="KafkaRDD", site=site
-    )
+    """Records, decoded if they are not yet. The stage joins those that the program adds, so that both are one operator."""
+    if decode is None:
+        rdd = KafkaRDD(native, sc, kind="KafkaRDD", site=site)
+    else:
+        parents = (RDD(native, sc, site=site),)
+        rdd = KafkaRDD(None, sc, parents=parents, step=Step("kafka", decode), kind="KafkaRDD", site=site)
     rdd._ranges = ranges
     return rdd
 

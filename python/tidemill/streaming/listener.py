@@ -2,7 +2,7 @@
 
 A listener is told on a thread of its own, one event after the other. Events come from PySpark's Java side there, so what they say is
 behind methods: `completed.batchInfo().processingDelay()`. Delays and moments are milliseconds; -1 where there is none yet,
-and None where a text is missing.
+and None where there is no description, or no failure.
 """
 
 from __future__ import annotations
@@ -196,13 +196,13 @@ class ReceiverInfo(_Told):
         """The process that it runs in."""
         return self._info.get("executorId") or ""
 
-    def lastErrorMessage(self) -> str | None:
-        """What it last reported."""
-        return self._info.get("lastErrorMessage")
+    def lastErrorMessage(self) -> str:
+        """What it last reported; empty before that."""
+        return self._info.get("lastErrorMessage") or ""
 
-    def lastError(self) -> str | None:
-        """The error behind that."""
-        return self._info.get("lastError")
+    def lastError(self) -> str:
+        """The error behind that; empty if there is none."""
+        return self._info.get("lastError") or ""
 
     def lastErrorTime(self) -> int:
         """When it last reported an error."""

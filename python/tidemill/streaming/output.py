@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..stages import head
+from ..text_lines import lines
 from .arguments import with_time
 from .batch_time import batch_datetime, batch_folder
 from .binding import call_site
-from .stages import lines
 from .state import StateOperations
 
 if TYPE_CHECKING:

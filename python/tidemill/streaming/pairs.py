@@ -60,14 +60,17 @@ class PairOperations(Pipeline):
 
     def partitionBy(self, numPartitions: int, partitionFunc: Function = portable_hash) -> DStream:
         """The pairs of a batch in so many partitions: a pair is in partition `partitionFunc(key) % numPartitions`."""
-        return self._wrap(self._shuffled("partitionBy", numPartitions, partitionFunc))
+        return self._wrap(self._shuffled("partitionBy", self._partitions(numPartitions), partitionFunc))
 
     def cogroup(self, other: DStream, numPartitions: int | None = None) -> DStream:
         """Each key of two streams' batches with its values in the one and its values in the other."""
         return self._joined("cogroup", other, joining.grouped, numPartitions)
 
     def join(self, other: DStream, numPartitions: int | None = None) -> DStream:
-        """`(key, (v, w))` for all values that a key has in both streams' batches."""
+        """`(key, (v, w))` for all values that a key has in both streams' batches.
+
+        If the streams slide differently, it has the times of this one, and `other` has no rows where it has no batch.
+        """
         return self._joined("join", other, joining.inner, numPartitions)
 
     def leftOuterJoin(self, other: DStream, numPartitions: int | None = None) -> DStream:
@@ -91,7 +94,5 @@ class PairOperations(Pipeline):
 
     def _joined(self, name: str, other: DStream, join: Callable[..., Any], numPartitions: int | None) -> DStream:
         n, site = self._partitions(numPartitions), call_site()
-        if self._slide_ms() != other._slide_ms():
-            raise ValueError("Some of the DStreams have different slide durations")
-        left, right = self._shuffled(name, n), other._shuffled(name, n)
+        left, right = self._shuffled(name, n), other._every(self._slide_ms())._shuffled(name, n)
         return self._wrap(left.zip_partitions(right, join, name, site))

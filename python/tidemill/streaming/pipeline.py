@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import PySparkValueError
 from ..stages import Stage, combining, listed_words
 from ..taskcontext import TaskFunction
 from .binding import RDD, call_site, portable_hash, wrap_rdd
@@ -82,8 +83,18 @@ class Pipeline:
         sc, site = self._sc, self._site
         return self._native(), lambda native: wrap_rdd(native, sc, site)
 
+    def _every(self, slide_ms: int) -> DStream:
+        """This stream at the times of one that slides so: without rows where it has no batch."""
+        if self._slide_ms() == slide_ms:
+            return self  # type: ignore[return-value]
+        return self._wrap(self._native().every(slide_ms))
+
     def _partitions(self, wanted: int | None) -> int:
-        return self._sc.defaultParallelism if wanted is None else wanted
+        if wanted is None:
+            return self._sc.defaultParallelism
+        if wanted < 1:
+            raise PySparkValueError(f"Number of partitions ({wanted}) must be positive.")
+        return wanted
 
     def _shuffled(self, name: str, n: int, by: Callable[[Any], int] = portable_hash) -> NativeDStream:
         """The pairs in the partitions of their keys. The engine knows the hash itself, without a call of Python."""

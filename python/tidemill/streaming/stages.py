@@ -8,7 +8,7 @@ from typing import Any
 
 from ..stages import Pairing, Stage, combining, length, listing, reducing
 
-__all__ = ["counting_some", "counting_values", "lines", "listing", "summing"]
+__all__ = ["counting_some", "counting_values", "listing", "summing"]
 
 # The sum of the rows; nothing where there are none.
 summing: Stage = reducing(operator.add)
@@ -22,11 +22,3 @@ def counting_some(_: int, rows: Iterator[Any]) -> Iterable[int]:
     found = length(rows)
     return (found,) if found else ()
 
-
-def lines(_: int, rows: Iterator[Any]) -> Iterable[str]:
-    """Each row as a line of text."""
-    return (row if type(row) is str else _line(row) for row in rows)
-
-
-def _line(row: Any) -> str:
-    return row.decode("utf-8", "replace") if isinstance(row, bytes) else str(row)

@@ -120,7 +120,10 @@ class StateOperations(WindowOperations):
 
         With `slide`, a list of the last `size` rows after so many new ones; the first lists are not full then.
         """
-        return self._wrap(self._native().count_window(size, size if slide is None else slide, call_site()))
+        slide = size if slide is None else slide
+        if size < 1 or slide < 1:
+            raise ValueError(f"windows and slides by count are of at least one row, not {min(size, slide)}")
+        return self._wrap(self._native().count_window(size, slide, call_site()))
 
     def _pairs(self, initial: RDD | list[tuple[Any, Any]] | None) -> NativeRdd | None:
         if initial is None:

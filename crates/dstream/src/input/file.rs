@@ -16,7 +16,7 @@ use crate::streaming_context::StreamingContext;
 
 impl StreamingContext {
     /// The lines of files that appear in a directory (or a glob of directories) after the start. Files must be moved there
-    /// complete; names that begin with a dot are left out; `.gz`, `.bz2` and `.zst` are decompressed.
+    /// complete; names that begin with a dot are left out; `.gz`, `.bz2`, `.zst` and `.deflate` are decompressed.
     ///
     /// A file counts for `spark.streaming.fileStream.minRememberDuration` (60 s): one that shows up with an older
     /// modification time is not seen.

@@ -67,7 +67,7 @@ impl SparkContext {
     }
 
     /// The lines of text files: a file, a directory, a glob, or several of these with commas between them. Files whose
-    /// names start with `.` or `_` are read only if they are named in full. Files that end in `.gz`, `.bz2` or `.zst` are decompressed; others are cut into at least `min_partitions` parts.
+    /// names start with `.` or `_` are read only if they are named in full. Files that end in `.gz`, `.bz2`, `.zst` or `.deflate` are decompressed; others are cut into at least `min_partitions` parts.
     ///
     /// Bytes that aren't UTF-8 become U+FFFD, and are counted and logged. Lines of more than 16 MiB are skipped, counted and logged.
     pub fn text_file(&self, path: &str, min_partitions: usize) -> Rdd<String> {

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::ipc::writer::FileWriter;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use tidemill_engine::chunk::{BATCH_ROWS, Data, encode_rows, rows_schema};
 use tidemill_engine::error::{Error, Result};
 
@@ -26,6 +26,8 @@ pub enum Codec {
     Bzip2,
     /// Zstandard, `.zst`.
     Zstd,
+    /// zlib, `.deflate`: Hadoop's default.
+    Deflate,
 }
 
 impl Codec {
@@ -35,6 +37,7 @@ impl Codec {
             Codec::Gzip => ".gz",
             Codec::Bzip2 => ".bz2",
             Codec::Zstd => ".zst",
+            Codec::Deflate => ".deflate",
         }
     }
 }
@@ -157,6 +160,11 @@ fn write_lines<T: Display>(file: &mut File, codec: Codec, rows: std::vec::IntoIt
         }
         Codec::Bzip2 => {
             let mut encoder = bzip2::write::BzEncoder::new(&mut out, bzip2::Compression::default());
+            lines(&mut encoder, rows)?;
+            encoder.finish()?;
+        }
+        Codec::Deflate => {
+            let mut encoder = ZlibEncoder::new(&mut out, flate2::Compression::default());
             lines(&mut encoder, rows)?;
             encoder.finish()?;
         }

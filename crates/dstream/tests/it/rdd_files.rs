@@ -191,7 +191,13 @@ fn records_have_one_length() {
 #[test]
 fn text_files_come_back_as_they_were_saved() {
     let sc = context();
-    let cases = [(Codec::None, ""), (Codec::Gzip, ".gz"), (Codec::Bzip2, ".bz2"), (Codec::Zstd, ".zst")];
+    let cases = [
+        (Codec::None, ""),
+        (Codec::Gzip, ".gz"),
+        (Codec::Bzip2, ".bz2"),
+        (Codec::Zstd, ".zst"),
+        (Codec::Deflate, ".deflate"),
+    ];
     for (codec, suffix) in cases {
         for (rows, partitions) in [(0, 1), (5, 3), (5, 9), (20_000, 2)] {
             let folder = tempfile::tempdir().unwrap();

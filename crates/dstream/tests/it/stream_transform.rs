@@ -109,6 +109,37 @@ fn streams_that_slide_differently_are_refused() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_stream_at_the_times_of_another_one() -> Result<()> {
+    let (input, seen) = (parking_lot::Mutex::new(None), Arc::new(parking_lot::Mutex::new(Vec::new())));
+    let context = TestContext::start(test_conf(), SECOND, false, |ssc| {
+        let (rows, s) = ssc.memory_stream::<i32>()?;
+        *input.lock() = Some(rows);
+        let slow = s.window(2 * SECOND, 2 * SECOND)?;
+        for (name, stream) in [("slow", slow.every(SECOND)), ("fast", s.every(2 * SECOND)), ("same", s.every(SECOND))] {
+            let seen = Arc::clone(&seen);
+            stream.foreach_rdd_with_time(move |rdd, time| {
+                seen.lock().push((name, time.as_millis() / 1000, rdd.collect()?));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    for n in 1..=4 {
+        input.lock().iter().for_each(|input| input.add([n]));
+        context.run_batch();
+    }
+    let of = |wanted| {
+        let seen = seen.lock();
+        let found = seen.iter().filter(|(name, ..)| *name == wanted).map(|(_, second, rows)| (*second, rows.clone()));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(of("slow"), [(1, vec![]), (2, vec![1, 2]), (3, vec![]), (4, vec![3, 4])]);
+    assert_eq!(of("fast"), [(2, vec![2]), (4, vec![4])]);
+    assert_eq!(of("same"), (1..=4).map(|n| (n, vec![n as i32])).collect::<Vec<_>>());
+    context.stop()
+}
+
 struct Never;
 
 impl Compute for Never {

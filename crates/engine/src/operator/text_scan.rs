@@ -1,4 +1,4 @@
-//! `TextScanExec`: reads files as lines, as fixed-length records or whole; gzip, bzip2 and zstd by file name.
+//! `TextScanExec`: reads files as lines, as fixed-length records or whole; gzip, bzip2, zstd and zlib by file name.
 
 use std::fmt;
 use std::fs::File;
@@ -151,7 +151,7 @@ fn failed(path: &str) -> impl Fn(std::io::Error) -> Error + '_ {
 
 /// Whether the file's name says that it is compressed; such a file has one split.
 pub fn is_compressed(path: &str) -> bool {
-    ["gz", "bz2", "zst"].iter().any(|suffix| path.rsplit_once('.').is_some_and(|(_, end)| end == *suffix))
+    ["gz", "bz2", "zst", "deflate"].iter().any(|suffix| path.rsplit_once('.').is_some_and(|(_, end)| end == *suffix))
 }
 
 fn open(split: &FileSplit) -> Result<Box<dyn BufRead + Send>> {
@@ -159,6 +159,7 @@ fn open(split: &FileSplit) -> Result<Box<dyn BufRead + Send>> {
     let suffix = split.path.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     Ok(match suffix {
         "gz" => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))),
+        "deflate" => Box::new(BufReader::new(flate2::read::ZlibDecoder::new(file))),
         "bz2" => Box::new(BufReader::new(bzip2::read::MultiBzDecoder::new(file))),
         "zst" => Box::new(BufReader::new(zstd::Decoder::new(file).map_err(failed(&split.path))?)),
         _ => Box::new(BufReader::with_capacity(256 << 10, file)),
