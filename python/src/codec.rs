@@ -69,7 +69,8 @@ pub fn encode_to(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
 /// each pickle of one of its objects.
 pub fn encode_piece(list: &Bound<'_, PyList>, out: &mut Vec<u8>) -> PyResult<()> {
     let start = out.len();
-    if put(list.as_any(), out, 0, &mut Pickling { pickle: None, left: MOST_CONTAINERS.saturating_mul(list.len() + 1) })? {
+    if put(list.as_any(), out, 0, &mut Pickling { pickle: None, left: MOST_CONTAINERS.saturating_mul(list.len() + 1) })?
+    {
         return Ok(());
     }
     out.truncate(start);
@@ -131,7 +132,9 @@ fn put(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize, how: &mut Pickli
         Some(pickle) => pickle(obj, out).map(|()| true),
         None => Ok(false),
     };
-    let is_container = obj.is_exact_instance_of::<PyTuple>() || obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
+    let is_container = obj.is_exact_instance_of::<PyTuple>()
+        || obj.is_exact_instance_of::<PyList>()
+        || obj.is_exact_instance_of::<PyDict>();
     if is_container {
         let Some(left) = how.left.checked_sub(1) else { return Ok(false) };
         how.left = left;

@@ -35,8 +35,7 @@ fn put_key(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<bool> {
 
 /// Appends an object of Python's own types and says whether another one stands in for it; `None` if it is of another type.
 fn put_plain(obj: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Option<bool>> {
-    let same =
-        obj.is_none() || obj.is_exact_instance_of::<PyString>() || obj.is_exact_instance_of::<PyBytes>();
+    let same = obj.is_none() || obj.is_exact_instance_of::<PyString>() || obj.is_exact_instance_of::<PyBytes>();
     Ok(if same {
         encode_to(obj, out)?;
         Some(false)
@@ -82,7 +81,7 @@ fn put_integer(int: &Bound<'_, PyInt>, out: &mut Vec<u8>) -> PyResult<Option<boo
         return Ok(Some(false));
     }
     match int.extract::<f64>() {
-        Ok(float) if int.eq(float)? => {
+        Ok(float) if int.as_any().eq(float)? => {
             put_float(float, out);
             Ok(Some(true))
         }

@@ -67,7 +67,9 @@ fn reduced(sc: &SparkContext, reduce: &Arc<UserFunction>) -> Transform<Pairs> {
 
 /// Pairs as tuples.
 fn tuples(sc: &SparkContext) -> Transform<Piece> {
-    rows_to_pieces(sc, |py, (key, value): Pairs| Ok(PyTuple::new(py, [key.object(py, Some(&value))?, value.own(py)?])?.into_any()))
+    rows_to_pieces(sc, |py, (key, value): Pairs| {
+        Ok(PyTuple::new(py, [key.object(py, Some(&value))?, value.own(py)?])?.into_any())
+    })
 }
 
 /// Ends the task with an error of the user's function, from within a closure that can't return one.

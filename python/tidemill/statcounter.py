@@ -70,10 +70,14 @@ class StatCounter:
             return self.mergeStats(other.copy())
         if not other.n:
             return self
+        if not self.n:
+            # Not by the formula below: nothing times a distance beyond all numbers is none.
+            vars(self).update(vars(other))
+            return self
         total = self.n + other.n
         delta = other.mu - self.mu
         self.m2 = self.m2 + other.m2 + delta * delta * (self.n * other.n / total)
-        self.mu = (self.mu * self.n + other.mu * other.n) / total if self.n else other.mu
+        self.mu = (self.mu * self.n + other.mu * other.n) / total
         self.n = total
         if _is_plain(other.maxValue):
             self.maxValue = max(self.maxValue, other.maxValue)

@@ -215,7 +215,8 @@ pub fn set_contents_aside(place: &Path) -> Result<Option<PathBuf>> {
         // What is damaged is in the way, too.
         _ => {}
     }
-    let failed = |error| Error::retry(format!("can't set the checkpoint in {} aside", folder.display())).with_source(error);
+    let failed =
+        |error| Error::retry(format!("can't set the checkpoint in {} aside", folder.display())).with_source(error);
     let numbered = (1u64..).map(|number| folder.join(format!("set-aside-{number}")));
     // There are more numbers than folders.
     let aside = numbered.into_iter().find(|aside| !aside.exists()).unwrap_or_default();
@@ -333,7 +334,9 @@ mod tests {
         let objects = Path::new("memory:set_aside");
         assert_eq!(set_contents_aside(objects).unwrap(), None);
         open_checkpoint(objects).unwrap().0.set_metadata(metadata()).unwrap();
-        assert!(set_contents_aside(objects).unwrap_err().message().contains("there is a checkpoint at memory:set_aside"));
+        assert!(
+            set_contents_aside(objects).unwrap_err().message().contains("there is a checkpoint at memory:set_aside")
+        );
     }
 
     #[test]
