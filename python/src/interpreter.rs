@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use tidemill_engine::error::{Error, Result};
 
+use crate::ending::Stay;
 use crate::error::raise;
 
 /// How long a wait lasts before signals are looked for.
@@ -41,14 +42,15 @@ pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R
     }
 }
 
-/// Runs `body` with the interpreter, on a thread of the engine's or of Python's.
+/// Runs `body` with the interpreter, on a thread of the engine's or of Python's. On one of the engine's it does not return once the process
+/// ends.
 ///
 /// A thread that lives as long as the engine gets a thread state of its own, which stays: to make one for each call would cost a
 /// microsecond, and there are calls by key. Others get one for the call, for nobody would free it.
 pub fn with_python<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
-    let lasts =
-        |name: &str| ["tidemill-task", "tidemill-job", "tidemill-batches"].iter().any(|known| name.starts_with(known));
-    if !std::thread::current().name().is_some_and(lasts) {
+    let lasts = lasts();
+    let _stay = Stay::begin(lasts);
+    if !lasts {
         return Python::attach(body);
     }
     // SAFETY: asks for the state of this thread, without the interpreter's lock, as the function is made for. A thread without one does not
@@ -60,4 +62,10 @@ pub fn with_python<R>(body: impl FnOnce(Python<'_>) -> R) -> R {
         }
     }
     Python::attach(body)
+}
+
+/// Whether this thread lives as long as the engine, or as a stream.
+fn lasts() -> bool {
+    let known = ["tidemill-task", "tidemill-job", "tidemill-batches"];
+    std::thread::current().name().is_some_and(|name| known.iter().any(|known| name.starts_with(known)))
 }

@@ -9,6 +9,7 @@ mod codec;
 mod combine;
 mod context;
 mod cost;
+mod ending;
 mod error;
 mod function;
 mod interpreter;
@@ -43,6 +44,8 @@ mod _native {
     use super::combine::{combine_values, group_values};
     #[pymodule_export]
     use super::context::NativeContext;
+    #[pymodule_export]
+    use super::ending::{forget_stays, leave_interpreter};
     #[pymodule_export]
     use super::error::{PythonException, TidemillError};
     #[pymodule_export]

@@ -1,35 +1,84 @@
-"""What becomes of a program that ends while its stream runs."""
+"""What becomes of a program that ends while its stream, a job or a receiver runs."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import tidemill
+import pytest
+from programs import run
 
-PROGRAM = """
-from tidemill import SparkContext
-from tidemill.streaming import StreamingContext
-
-ssc = StreamingContext(SparkContext("local[2]", "ends"), 0.01)
+STREAM = """
+ssc = StreamingContext(context(), 0.01)
 busy = ssc.queueStream([], default=ssc.sparkContext.parallelize(range(50_000), 2))
 seen = []
 busy.map(lambda n: n * n % 7).foreachRDD(lambda rdd: seen.append(rdd.sum()))
 ssc.start()
 while not seen:
     ssc.awaitTerminationOrTimeout(0.01)
-print("seen")
 """
 
+RECEIVER = """
+class Polling(Receiver):
+    def onStart(self):
+        while {condition}:
+            stored.append(1)
+            {body}
+            time.sleep(0.02)
 
-def test_a_program_may_end_without_a_stop(tmp_path):
-    script = tmp_path / "ends.py"
-    script.write_text(PROGRAM)
-    path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-        )
-        assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
+stored = []
+ssc = StreamingContext(context(), 0.05)
+ssc.receiverStream(Polling()).count().foreachRDD(lambda rdd: None)
+ssc.start()
+while not stored:
+    ssc.awaitTerminationOrTimeout(0.01)
+ssc.stop()
+"""
+
+JOB = """
+def work(item):
+    begun.set()
+    {work}
+
+def job():
+    try:
+        context().parallelize(range(1_000_000), 2).map(work).collect()
+    except RuntimeError:
+        pass
+
+begun = threading.Event()
+threading.Thread(target=job, daemon=True).start()
+begun.wait()
+"""
+
+INTERRUPTED = """
+def slow(item):
+    begun.set()
+    for _ in range(50):
+        time.sleep(0.01)
+
+begun = threading.Event()
+threading.Thread(target=lambda: (begun.wait(), interrupt()), daemon=True).start()
+sc = context()
+try:
+    sc.parallelize(range(100), 2).map(slow).collect()
+except KeyboardInterrupt:
+    sc.stop()
+"""
+
+ENDS = {
+    "a stream that was not stopped": STREAM,
+    "a receiver that looks whether it was stopped": RECEIVER.format(condition="not self.isStopped()", body=""),
+    "a receiver that stores": RECEIVER.format(condition="not self.isStopped()", body="self.store(1)"),
+    "a receiver that never looks": RECEIVER.format(condition="True", body=""),
+    "a receiver that waits for data": RECEIVER.format(condition="True", body="threading.Event().wait()"),
+    "a job of a daemon thread": JOB.format(work="time.sleep(0.1)"),
+    "an endless function": JOB.format(work="while True: pass"),
+    "a job that was interrupted": INTERRUPTED,
+}
+
+
+@pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
+def test_a_program_that_ends_has_its_status(tmp_path: Path, program: str) -> None:
+    for status in (0, 3):
+        done = run(tmp_path, f"{program}\nprint('ends')\nsys.exit({status})")
+        assert (done.returncode, done.stdout) == (status, "ends\n"), done.stderr
