@@ -25,8 +25,16 @@ pub fn is_main_thread(py: Python<'_>) -> bool {
 
 /// Runs a job of the engine's without the interpreter. On the main thread, Ctrl-C ends the wait: the job then ends for itself.
 pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R> + Send + 'static) -> PyResult<R> {
+    run_interruptibly(py, job)?.map_err(raise)
+}
+
+/// As `run_job`, but that only what ends the wait is raised: what the handler of a signal says.
+pub fn run_interruptibly<R: Send + 'static>(
+    py: Python<'_>,
+    job: impl FnOnce() -> Result<R> + Send + 'static,
+) -> PyResult<Result<R>> {
     if !is_main_thread(py) {
-        return py.detach(job).map_err(raise);
+        return Ok(py.detach(job));
     }
     let (sender, receiver) = bounded(1);
     // Nobody waits for what was interrupted.
@@ -35,9 +43,9 @@ pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R
     started.map_err(|error| raise(Error::retry("a thread for a job can't be started").with_source(error)))?;
     loop {
         match py.detach(|| receiver.recv_timeout(PATIENCE)) {
-            Ok(result) => return result.map_err(raise),
+            Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => return Err(raise(Error::internal("a job ended without a result"))),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::internal("a job ended without a result"))),
         }
     }
 }

@@ -16,7 +16,7 @@ use tidemill_engine::time::Time;
 
 use crate::context::NativeContext;
 use crate::error::raise;
-use crate::interpreter::{PATIENCE, with_python};
+use crate::interpreter::{PATIENCE, run_interruptibly, with_python};
 use crate::kafka;
 use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
 use crate::piece::Piece;
@@ -209,8 +209,16 @@ impl NativeStreamingContext {
         }
     }
 
+    /// Stops the stream. Ctrl-C ends the wait for its end, and makes a graceful stop one at once.
     fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {
-        py.detach(|| self.ssc.stop_with(stop_sc, graceful)).map_err(raise)
+        let ssc = self.ssc.clone();
+        match run_interruptibly(py, move || ssc.stop_with(stop_sc, graceful)) {
+            Ok(stopped) => stopped.map_err(raise),
+            Err(interrupt) => {
+                py.detach(|| self.ssc.hurry_stop());
+                Err(interrupt)
+            }
+        }
     }
 
     fn state(&self) -> &'static str {

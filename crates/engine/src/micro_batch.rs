@@ -163,6 +163,12 @@ impl MicroBatchExecution {
         ended
     }
 
+    /// Has no job start any more, so that a graceful stop waits only for the one that runs.
+    pub fn halt(&self) {
+        self.shared.halted.wake();
+        self.shared.notify();
+    }
+
     /// Waits until the batch of `time` is generated and all batches submitted so far are completed, or the stream has
     /// stopped; for tests on a manual clock, which must have reached `time`.
     pub fn wait_for_batch(&self, time: Time) {
@@ -384,7 +390,7 @@ impl Shared {
         let clock = &self.setup.clock;
         let deadline = clock.monotonic().saturating_add(self.setup.graceful_timeout);
         // The generator goes on meanwhile; on a manual clock it makes one last batch when it is woken.
-        while !clock.is_manual() && self.has_pending_input() {
+        while !clock.is_manual() && !self.halted.is_awake() && self.has_pending_input() {
             let left = deadline.saturating_sub(clock.monotonic());
             let mut progress = self.progress.lock();
             if left.is_zero() || progress.over {

@@ -107,7 +107,8 @@ class StreamingContext:
     def awaitTermination(self, timeout: float | None = None) -> None:
         """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
 
-        Ctrl-C stops the context once what was received is processed, and is raised as KeyboardInterrupt then.
+        Ctrl-C stops the context once what was received is processed, and is raised as KeyboardInterrupt then; a second one does not wait
+        for that.
         """
         self._await(timeout)
 
@@ -118,10 +119,15 @@ class StreamingContext:
     def stop(self, stopSparkContext: bool = True, stopGraceFully: bool = False) -> None:
         """Stops the batches, gracefully when all that was received is processed; and the SparkContext, unless that is to stay.
 
-        Stopping twice is no error.
+        Stopping twice is no error. Ctrl-C ends the wait for a batch that runs: nobody waits for its end any more, and no other batch begins.
         """
         try:
             self._native.stop(False, stopGraceFully)
+        except KeyboardInterrupt:
+            # Nor does the end of the process.
+            if StreamingContext._activeContext is self:
+                StreamingContext._activeContext = None
+            raise
         finally:
             # A stop that was refused, within a listener say, has changed nothing.
             if self._native.state() == "STOPPED":
