@@ -16,6 +16,7 @@ mod interpreter;
 mod kafka;
 mod listener;
 mod operator;
+mod parts;
 mod piece;
 mod portable_hash;
 mod rdd;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from programs import run
 
 IN_STOP = """
@@ -34,3 +35,29 @@ except KeyboardInterrupt:
 def test_a_second_one_ends_the_wait_for_a_graceful_stop(tmp_path: Path) -> None:
     done = run(tmp_path, IN_STOP)
     assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+
+
+IN_JOB = """
+def work(item):
+    if item == 10:
+        waits.wait()
+        interrupt()
+    time.sleep(0.01)
+    return item
+
+waits = threading.Event()
+sc = context()
+try:
+    numbers = sc.parallelize(range(100_000), {partitions}).map(work)
+    waits.set()
+    numbers.{action}
+except KeyboardInterrupt:
+    print("interrupted", sc.parallelize([1]).count())
+"""
+
+
+@pytest.mark.parametrize("action", ["collect()", "count()", "foreach(lambda n: None)", "map(str).reduce(min)"])
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_one_ends_the_tasks_of_a_job(tmp_path: Path, action: str, partitions: int) -> None:
+    done = run(tmp_path, IN_JOB.format(action=action, partitions=partitions))
+    assert (done.returncode, done.stdout) == (0, "interrupted 1\n"), done.stderr

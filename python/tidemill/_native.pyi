@@ -65,6 +65,9 @@ def piece_bytes(objects: list[Any]) -> bytes:
     """A piece of this list, for another process."""
 
 class Items:
+    def parts(self) -> Iterator[list[Any]] | None:
+        """The items as lists that are the caller's; None if somebody has begun to read."""
+
     """The items of a partition, as a function gets them. `iter` of it is an iterator in C."""
 
     def is_text(self) -> bool:
