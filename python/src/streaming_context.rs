@@ -184,7 +184,7 @@ impl NativeStreamingContext {
             with_python(|py| {
                 let told = crate::listener::told(py, event).and_then(|told| f.bind(py).call1(told));
                 if let Err(error) = told {
-                    error.print(py);
+                    error.write_unraisable(py, Some(f.bind(py)));
                 }
             });
         };

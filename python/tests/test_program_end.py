@@ -82,3 +82,36 @@ def test_a_program_that_ends_has_its_status(tmp_path: Path, program: str) -> Non
     for status in (0, 3):
         done = run(tmp_path, f"{program}\nprint('ends')\nsys.exit({status})")
         assert (done.returncode, done.stdout) == (status, "ends\n"), done.stderr
+
+
+EXITING = """
+class Exits(StreamingListener):
+    def {event}(self, event):
+        told.append(1)
+        sys.exit(7)
+
+class Numbers(Receiver):
+    def onStart(self):
+        while not self.sleep(0.01):
+            self.store(1)
+
+    def onStop(self):
+        sys.exit(8)
+
+told = []
+ssc = StreamingContext(context(), 0.05)
+ssc.addStreamingListener(Exits())
+ssc.receiverStream(Numbers()).count().foreachRDD(lambda rdd: None)
+ssc.start()
+while not told:
+    ssc.awaitTerminationOrTimeout(0.01)
+ssc.stop()
+print("stopped")
+"""
+
+
+@pytest.mark.parametrize("event", ["onStreamingStarted", "onBatchCompleted"])
+def test_the_exit_of_a_listener_or_a_receiver_is_its_own(tmp_path: Path, event: str) -> None:
+    done = run(tmp_path, EXITING.format(event=event))
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+    assert f"{event} of Exits failed" in done.stderr and "SystemExit: 8" in done.stderr
