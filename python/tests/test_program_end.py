@@ -115,3 +115,33 @@ def test_the_exit_of_a_listener_or_a_receiver_is_its_own(tmp_path: Path, event: 
     done = run(tmp_path, EXITING.format(event=event))
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
     assert f"{event} of Exits failed" in done.stderr and "SystemExit: 8" in done.stderr
+
+
+CIRCULAR = """
+def failed(rdd):
+    try:
+        rdd.map(lambda n: n / 0).collect()
+    except Exception as error:
+        return error
+
+def work(rdd):
+    first, second = failed(rdd), failed(rdd)
+    {raises}
+
+ssc = StreamingContext(context(), 0.05)
+ssc.queueStream([], default=[1]).foreachRDD(work)
+ssc.start()
+try:
+    ssc.awaitTermination()
+except Exception as error:
+    ssc.stop()
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    "raises", ["raise first from first", "first.__cause__ = second; raise second from first"], ids=["itself", "another"]
+)
+def test_failures_that_are_their_own_causes(tmp_path: Path, raises: str) -> None:
+    done = run(tmp_path, CIRCULAR.format(raises=raises))
+    assert (done.returncode, done.stdout) == (0, "PythonException\n"), done.stderr
