@@ -48,7 +48,7 @@ class StreamingContext:
                 raise ValueError("Batch duration for StreamingContext cannot be null")
             jssc = NativeStreamingContext(native_context(sparkContext), duration_ms(batchDuration))
         self._native = jssc
-        # Those of the thread that starts the batches: functions that run in them have the same.
+        # Those of the thread that starts the batches: functions that run in them have the same. They hold this object.
         self._properties: dict[str, str] = {}
 
     @classmethod
@@ -99,7 +99,7 @@ class StreamingContext:
 
     def start(self) -> None:
         """Starts the batches. Starting a context that runs only warns; one that was stopped can't be started again."""
-        self._properties = self._sc._local_properties.snapshot()
+        self._properties.update(self._sc._local_properties.snapshot())
         self._native.start(call_site())
         StreamingContext._activeContext = self
         atexit.register(_stop_at_exit)
@@ -202,9 +202,10 @@ class StreamingContext:
             raise ValueError("Some of the DStreams have different slide durations")
         bases = [stream._base() for stream in streams]
         wraps = [wrap for _, wrap in bases]
+        enter = self._entering_job()
 
         def make(ms: int, natives: list[NativeRdd]) -> NativeRdd:
-            self._enter_job()
+            enter()
             made = func(batch_datetime(ms), *(wrap(native) for wrap, native in zip(wraps, natives, strict=True)))
             if made is None:
                 raise ValueError(_NO_RDD)
@@ -215,10 +216,18 @@ class StreamingContext:
         natives: list[NativeDStream] = [native for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
 
-    def _enter_job(self) -> None:
-        """Makes this thread, which is one of the engine's, the driver's: with the local properties of the thread that called `start`."""
-        forget_task()
-        self._sc._local_properties.replace(self._properties)
+    def _entering_job(self) -> Callable[[], None]:
+        """What makes a thread of the engine's the driver's: with the local properties of the thread that called `start`.
+
+        A function that does not hold this context, whose graph holds the function: nobody would free the two.
+        """
+        local, properties = self._sc._local_properties, self._properties
+
+        def enter() -> None:
+            forget_task()
+            local.replace(properties)
+
+        return enter
 
     def _rdd(self, rows: RDD | Sequence[Any]) -> NativeRdd:
         return native_rdd(rows if isinstance(rows, RDD) else self._sc.parallelize(rows))
