@@ -37,6 +37,18 @@ impl NativeStreamingContext {
         py.detach(make).map(NativeDStream::new).map_err(raise)
     }
 
+    /// Stops the stream. Ctrl-C ends the wait for that, and makes a graceful stop one at once.
+    fn end(&self, py: Python<'_>, stop: impl FnOnce(&StreamingContext) -> Result<()> + Send + 'static) -> PyResult<()> {
+        let ssc = self.ssc.clone();
+        match run_interruptibly(py, move || stop(&ssc)) {
+            Ok(stopped) => stopped.map_err(raise),
+            Err(interrupt) => {
+                py.detach(|| self.ssc.hurry_stop());
+                Err(interrupt)
+            }
+        }
+    }
+
     fn text(&self, lines: DStream<String>) -> DStream<Piece> {
         lines.text().into_lines().then(text_to_pieces(self.ssc.spark_context(), true))
     }
@@ -209,16 +221,8 @@ impl NativeStreamingContext {
         }
     }
 
-    /// Stops the stream. Ctrl-C ends the wait for its end, and makes a graceful stop one at once.
     fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {
-        let ssc = self.ssc.clone();
-        match run_interruptibly(py, move || ssc.stop_with(stop_sc, graceful)) {
-            Ok(stopped) => stopped.map_err(raise),
-            Err(interrupt) => {
-                py.detach(|| self.ssc.hurry_stop());
-                Err(interrupt)
-            }
-        }
+        self.end(py, move |ssc| ssc.stop_with(stop_sc, graceful))
     }
 
     fn state(&self) -> &'static str {
