@@ -9,6 +9,7 @@ mod codec;
 mod combine;
 mod context;
 mod cost;
+mod detached;
 mod ending;
 mod error;
 mod function;

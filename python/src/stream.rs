@@ -10,6 +10,7 @@ use tidemill_engine::error::Result;
 use tidemill_engine::lineage::Deps;
 use tidemill_engine::time::Time;
 
+use crate::detached::Detached;
 use crate::error::raise;
 use crate::kafka::Record;
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions};
@@ -24,7 +25,7 @@ pub type Source = DirectKafkaStream<Record>;
 /// A stream.
 #[pyclass(frozen)]
 pub struct NativeDStream {
-    pub stream: DStream<Piece>,
+    pub stream: Detached<DStream<Piece>>,
     source: Option<Source>,
 }
 
@@ -39,12 +40,12 @@ pub fn batch_of(rdd: Rdd<Piece>, source: Option<&Source>, time: Time) -> NativeR
 impl NativeDStream {
     /// A stream.
     pub fn new(stream: DStream<Piece>) -> Self {
-        Self { stream, source: None }
+        Self { stream: Detached::new(stream), source: None }
     }
 
     /// The records of a direct stream of Kafka's.
     pub fn of_kafka(stream: DStream<Piece>, source: Source) -> Self {
-        Self { stream, source: Some(source) }
+        Self { stream: Detached::new(stream), source: Some(source) }
     }
 
     /// The direct stream of Kafka's that it is.

@@ -15,6 +15,7 @@ use tidemill_engine::listener::StreamingEvent;
 use tidemill_engine::time::Time;
 
 use crate::context::NativeContext;
+use crate::detached::Detached;
 use crate::error::raise;
 use crate::interpreter::{PATIENCE, run_interruptibly, with_python};
 use crate::kafka;
@@ -28,7 +29,7 @@ use crate::stream::NativeDStream;
 /// The streams of one program.
 #[pyclass(frozen)]
 pub struct NativeStreamingContext {
-    pub ssc: StreamingContext,
+    pub ssc: Detached<StreamingContext>,
 }
 
 impl NativeStreamingContext {
@@ -59,7 +60,7 @@ impl NativeStreamingContext {
     #[new]
     fn new(py: Python<'_>, sc: Py<NativeContext>, batch_ms: u64) -> PyResult<Self> {
         let ssc = py.detach(|| StreamingContext::new(&sc.get().sc, Duration::from_millis(batch_ms))).map_err(raise)?;
-        Ok(Self { ssc })
+        Ok(Self { ssc: Detached::new(ssc) })
     }
 
     /// What `create` makes, with a checkpoint folder: a restart goes on where the last run ended.

@@ -23,8 +23,10 @@ import os, signal, sys, threading, time
 from tidemill import SparkConf, SparkContext
 from tidemill.streaming import Receiver, StreamingContext, StreamingListener
 
-def context():
+def context(**settings):
     conf = SparkConf().set("tidemill.python.functions", "driver")
+    for key, value in settings.items():
+        conf.set(key.replace("_", "."), value)
     return SparkContext("local[2]", "program", conf=conf)
 
 def interrupt():

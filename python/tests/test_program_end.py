@@ -65,8 +65,46 @@ except KeyboardInterrupt:
     sc.stop()
 """
 
+SEVERAL = """
+import gc, weakref
+
+def start(batches):
+    ssc = StreamingContext(sc, 0.01)
+    ssc.queueStream([], default=[1]).foreachRDD(lambda rdd: batches.append(rdd.collect()))
+    ssc.start()
+    return weakref.ref(ssc)
+
+sc, seen = context(spark_driver_allowMultipleContexts="true"), ([], [])
+streams = [start(batches) for batches in seen]
+gc.collect()
+assert all(stream() for stream in streams)
+before = [len(batches) for batches in seen]
+while any(len(batches) <= count for batches, count in zip(seen, before)):
+    time.sleep(0.01)
+"""
+
+# A stream of the engine's ends with its last object.
+FREED = """
+from tidemill._native import NativeStreamingContext
+
+def work(ms, rdd):
+    begun.set()
+    time.sleep(0.5)
+
+def run():
+    native = NativeStreamingContext(sc._native, 10)
+    native.queue_stream([], True, sc.parallelize([1])._native()).foreach_rdd(work, "work", "here")
+    native.start("here")
+    begun.wait()
+
+sc, begun = context(), threading.Event()
+run()
+"""
+
 ENDS = {
     "a stream that was not stopped": STREAM,
+    "several streams that nobody holds": SEVERAL,
+    "a stream that was freed": FREED,
     "a receiver that looks whether it was stopped": RECEIVER.format(condition="not self.isStopped()", body=""),
     "a receiver that stores": RECEIVER.format(condition="not self.isStopped()", body="self.store(1)"),
     "a receiver that never looks": RECEIVER.format(condition="True", body=""),

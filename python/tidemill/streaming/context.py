@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._native import NativeRdd, NativeStreamingContext
 from ..taskcontext import forget_task
@@ -33,6 +33,8 @@ class StreamingContext:
     """
 
     _activeContext: StreamingContext | None = None
+    # All that run, if `spark.driver.allowMultipleContexts` lets more than one. The end of the process stops them; until then they are held here.
+    _running: ClassVar[set[StreamingContext]] = set()
 
     def __init__(
         self,
@@ -102,6 +104,7 @@ class StreamingContext:
         self._properties.update(self._sc._local_properties.snapshot())
         self._native.start(call_site())
         StreamingContext._activeContext = self
+        StreamingContext._running.add(self)
         atexit.register(_stop_at_exit)
 
     def awaitTermination(self, timeout: float | None = None) -> None:
@@ -125,14 +128,12 @@ class StreamingContext:
             self._native.stop(False, stopGraceFully)
         except KeyboardInterrupt:
             # Nor does the end of the process.
-            if StreamingContext._activeContext is self:
-                StreamingContext._activeContext = None
+            self._forget()
             raise
         finally:
             # A stop that was refused, within a listener say, has changed nothing.
             if self._native.state() == "STOPPED":
-                if StreamingContext._activeContext is self:
-                    StreamingContext._activeContext = None
+                self._forget()
                 if stopSparkContext:
                     self._sc.stop()
 
@@ -216,6 +217,12 @@ class StreamingContext:
         natives: list[NativeDStream] = [native for native, _ in bases]
         return DStream(self._native.transform(natives, make, "transform", call_site()), self)
 
+    def _forget(self) -> None:
+        """It is not among those that run any more."""
+        StreamingContext._running.discard(self)
+        if StreamingContext._activeContext is self:
+            StreamingContext._activeContext = None
+
     def _entering_job(self) -> Callable[[], None]:
         """What makes a thread of the engine's the driver's: with the local properties of the thread that called `start`.
 
@@ -241,7 +248,6 @@ class StreamingContext:
 
 
 def _stop_at_exit() -> None:
-    """Ends a stream whose program has ended: its threads must not call Python while that is taken down."""
-    active = StreamingContext.getActive()
-    if active is not None:
-        active._native.stop(False, False)
+    """Ends the streams of a program that has ended: their threads must not call Python while that is taken down."""
+    for running in list(StreamingContext._running):
+        running._native.stop(False, False)
