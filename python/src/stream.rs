@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidemill_connectors::kafka::DirectKafkaStream;
+use tidemill_connectors::kafka::BatchRanges;
 use tidemill_dstream::rdd::Rdd;
 use tidemill_dstream::stream::DStream;
 use tidemill_engine::error::Result;
@@ -12,27 +12,24 @@ use tidemill_engine::time::Time;
 
 use crate::detached::Detached;
 use crate::error::raise;
-use crate::kafka::Record;
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions};
 use crate::piece::Piece;
 use crate::rdd::{NativeRdd, storage_level, target};
 use crate::shuffle::{Target, shuffle};
 use crate::state;
 
-/// A direct stream of Kafka's, which knows what its batches hold.
-pub type Source = DirectKafkaStream<Record>;
-
 /// A stream.
 #[pyclass(frozen)]
 pub struct NativeDStream {
     pub stream: Detached<DStream<Piece>>,
-    source: Option<Source>,
+    /// What the batches of a direct stream of Kafka's hold.
+    ranges: Option<BatchRanges>,
 }
 
 /// The RDD of a batch of a stream.
-pub fn batch_of(rdd: Rdd<Piece>, source: Option<&Source>, time: Time) -> NativeRdd {
-    match source {
-        Some(source) => NativeRdd::of_ranges(rdd, source.offset_ranges(time)),
+pub fn batch_of(rdd: Rdd<Piece>, ranges: Option<&BatchRanges>, time: Time) -> NativeRdd {
+    match ranges {
+        Some(ranges) => NativeRdd::of_ranges(rdd, ranges.of(time)),
         None => NativeRdd::new(rdd),
     }
 }
@@ -40,17 +37,17 @@ pub fn batch_of(rdd: Rdd<Piece>, source: Option<&Source>, time: Time) -> NativeR
 impl NativeDStream {
     /// A stream.
     pub fn new(stream: DStream<Piece>) -> Self {
-        Self { stream: Detached::new(stream), source: None }
+        Self { stream: Detached::new(stream), ranges: None }
     }
 
     /// The records of a direct stream of Kafka's.
-    pub fn of_kafka(stream: DStream<Piece>, source: Source) -> Self {
-        Self { stream: Detached::new(stream), source: Some(source) }
+    pub fn of_kafka(stream: DStream<Piece>, ranges: BatchRanges) -> Self {
+        Self { stream: Detached::new(stream), ranges: Some(ranges) }
     }
 
-    /// The direct stream of Kafka's that it is.
-    pub fn source(&self) -> Option<Source> {
-        self.source.clone()
+    /// What its batches hold, if it is a direct stream of Kafka's.
+    pub fn ranges(&self) -> Option<BatchRanges> {
+        self.ranges.clone()
     }
 
     fn make(&self, py: Python<'_>, call_site: &str, make: impl FnOnce() -> DStream<Piece> + Send) -> Self {
@@ -102,9 +99,9 @@ impl NativeDStream {
     }
 
     fn foreach_rdd(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> PyResult<()> {
-        let (function, source) = (UserFunction::new(f, name, call_site), self.source.clone());
+        let (function, ranges) = (UserFunction::new(f, name, call_site), self.ranges.clone());
         let body = move |rdd: Rdd<Piece>, time: Time| -> Result<()> {
-            let rdd = batch_of(rdd, source.as_ref(), time);
+            let rdd = batch_of(rdd, ranges.as_ref(), time);
             function.run(|_, f| f.call1((time.as_millis(), rdd)).map(drop))
         };
         py.detach(|| at(call_site, || self.stream.foreach_rdd_with_time(body))).map_err(raise)

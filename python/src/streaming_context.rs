@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use tidemill_connectors::kafka::BatchRanges;
 use tidemill_dstream::input::RddQueue;
 use tidemill_dstream::rdd::Rdd;
 use tidemill_dstream::stream::DStream;
@@ -150,7 +151,7 @@ impl NativeStreamingContext {
         let options = kafka::options(topics, params, from_offsets)?;
         let records = py.detach(|| kafka::stream(&self.ssc, options)).map_err(raise)?;
         let stream = py.detach(|| records.then(kafka::records_to_pieces(self.ssc.spark_context())));
-        Ok(NativeDStream::of_kafka(stream, records))
+        Ok(NativeDStream::of_kafka(stream, records.batch_ranges()))
     }
 
     fn receiver_stream(&self, py: Python<'_>, receiver: Py<PyAny>, name: String) -> PyResult<NativeDStream> {
@@ -175,15 +176,15 @@ impl NativeStreamingContext {
         call_site: &str,
     ) -> PyResult<NativeDStream> {
         let function = UserFunction::new(f, name, call_site);
-        let sources: Vec<_> = streams.iter().map(|stream| stream.get().source()).collect();
+        let ranges: Vec<_> = streams.iter().map(|stream| stream.get().ranges()).collect();
         let streams: Vec<DStream<Piece>> = streams.iter().map(|stream| stream.get().stream.clone()).collect();
         let sc = self.ssc.spark_context().clone();
         let make = move |rdds: Vec<Rdd<Piece>>, time: Time| {
             let made = function.run(|py, f| {
-                let of = |(rdd, source): (Rdd<Piece>, &Option<crate::stream::Source>)| {
-                    Py::new(py, crate::stream::batch_of(rdd, source.as_ref(), time))
+                let of = |(rdd, ranges): (Rdd<Piece>, &Option<BatchRanges>)| {
+                    Py::new(py, crate::stream::batch_of(rdd, ranges.as_ref(), time))
                 };
-                let rdds = rdds.into_iter().zip(&sources).map(of).collect::<PyResult<Vec<_>>>()?;
+                let rdds = rdds.into_iter().zip(&ranges).map(of).collect::<PyResult<Vec<_>>>()?;
                 let rdd = f.call1((time.as_millis(), rdds))?;
                 Ok(rdd.cast_into::<NativeRdd>()?.get().rdd.clone())
             });

@@ -9,6 +9,7 @@ import pytest
 from streaming_batches import INTERVAL, eventually
 
 from tidemill.streaming import StreamingContext
+from tidemill.streaming.kafka import KafkaUtils
 
 
 def freed(sc, ref):
@@ -54,3 +55,17 @@ PROGRAMS = {
 def test_a_stopped_context_is_freed(sc, program, capsys):
     ref = run_to_the_end(sc, program)
     eventually(lambda: freed(sc, ref), "the end of the context")
+
+
+def test_a_context_of_a_kafka_stream_that_never_started_is_freed(sc):
+    def program():
+        def look(rdd):
+            return rdd
+
+        stream = KafkaUtils.createDirectStream(StreamingContext(sc, 1), ["orders"], {"bootstrap.servers": "localhost:1"})
+        stream.transform(look).pprint()
+        stream.foreachRDD(look)
+        return weakref.ref(look)
+
+    ref = program()
+    eventually(lambda: freed(sc, ref), "the end of the graph")
