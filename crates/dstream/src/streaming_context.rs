@@ -15,6 +15,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, forbid_in_task};
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
 use tidemill_engine::micro_batch::MicroBatchExecution;
+use tidemill_engine::planner::BatchPlanner;
 use tidemill_engine::time::{Time, millis};
 use tidemill_engine::waiter::Waiter;
 
@@ -51,6 +52,14 @@ struct Inner {
     /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
     state: Mutex<StreamingContextState>,
     execution: Mutex<Option<Arc<MicroBatchExecution>>>,
+}
+
+impl Inner {
+    /// Drops what the program has given to a stream that never ran, which may hold this context. One that ran does so when it has ended.
+    fn let_go(&self) {
+        self.graph.over();
+        self.bus.end();
+    }
 }
 
 /// A clock that may still be exchanged.
@@ -211,6 +220,7 @@ impl StreamingContext {
             Err(error) => {
                 *self.0.state.lock() = StreamingContextState::Stopped;
                 self.0.waiter.stop();
+                self.0.let_go();
                 Err(error)
             }
         }
@@ -297,6 +307,7 @@ impl StreamingContext {
             if self.state() == StreamingContextState::Initialized {
                 tracing::warn!("StreamingContext has not been started yet");
                 *self.0.state.lock() = StreamingContextState::Stopped;
+                self.0.let_go();
             }
             execution.clone()
         };
