@@ -47,7 +47,7 @@ mod _native {
     #[pymodule_export]
     use super::context::NativeContext;
     #[pymodule_export]
-    use super::ending::{forget_stays, leave_interpreter};
+    use super::ending::leave_interpreter;
     #[pymodule_export]
     use super::error::{PythonException, TidemillError};
     #[pymodule_export]

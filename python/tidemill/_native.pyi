@@ -50,10 +50,7 @@ def list_words(items: Any, separator: str | None, constant: Any) -> Iterator[tup
     """Words of lines with a list that has `constant` for each time they are there; None as of `sum_words`."""
 
 def leave_interpreter(patience_ms: int) -> int:
-    """Keeps threads of the engine's out of the interpreter, waits for those that are inside, and says how many stay."""
-
-def forget_stays() -> None:
-    """Has the end of a process that was forked not wait for threads that it does not have."""
+    """Keeps threads of the engine's out of the interpreter, has those that are inside leave, and says how many do not."""
 
 def forget_broadcast(number: int) -> None:
     """Has workers give up their copies of a broadcast value."""

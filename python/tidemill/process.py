@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import os
 
-from ._native import forget_stays, leave_interpreter
+from ._native import leave_interpreter
 
 __all__ = ["leave"]
 
 # How long functions that run in tasks and receivers may take to come to their end when the program has ended.
-_PATIENCE_MS = 3000
+_PATIENCE_MS = 2000
+
+_IMPORTED_IN = os.getpid()
 
 
 def leave() -> None:
     """To be called when the program has ended, jobs are cancelled and streams stopped: functions of the program's come to their end.
 
-    Those that do not, say because they wait for data that does not come, are left where they are.
+    After a while they get a SystemExit. Those that do not come to their end even then, for they wait for data that does not come, are
+    left where they are.
     """
+    if os.getpid() != _IMPORTED_IN:
+        # A process that was forked has not the threads that are known here.
+        return
     staying = leave_interpreter(_PATIENCE_MS)
     if staying:
-        logging.getLogger("tidemill").warning("the program ends while functions of it still run: %d", staying)
-
-
-os.register_at_fork(after_in_child=forget_stays)
+        logging.getLogger("tidemill").warning("the program ends while functions of it still wait: %d", staying)
