@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, compress, islice
+from itertools import chain, compress, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from ._native import Items
@@ -24,6 +24,8 @@ TAGS = "spark.job.tags"
 TAG_SEPARATOR = ","
 
 _REMEMBERED_JOBS = 1000
+# Items of a partition that are taken together, where the engine does not have them in lists.
+_TAKEN_AHEAD = 256
 
 
 class LocalProperties(threading.local):
@@ -103,15 +105,21 @@ class Job:
         if self.group is not None or self.tags:
             return [step for stage in stages for step in (self._at_every_item, stage)]
         counts_words = any(getattr(step, "needs_no_interpreter", False) for step in islice(fused(tuple(stages)), 1))
-        return [self._at_the_beginning if counts_words else self._at_every_item_of_it, *stages]
+        if counts_words:
+            return [self._at_the_beginning, *stages]
+        unpacking = list(takewhile(lambda stage: getattr(stage, "unpacks", False), stages))
+        return [*unpacking, self._at_every_item_of_it, *stages[len(unpacking) :]]
 
     def _at_the_beginning(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
         self._check()
         return items
 
     def _at_every_item_of_it(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
-        parts = items.parts() if isinstance(items, Items) else None
-        return items if parts is None else chain.from_iterable(self._lend(parts))
+        parts = items.parts() if type(items) is Items else None
+        if parts is None:
+            # No function of the program's has anything to do with what is taken ahead.
+            parts = iter(lambda: list(islice(items, _TAKEN_AHEAD)), [])
+        return chain.from_iterable(self._lend(parts))
 
     def _lend(self, parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
         """The parts of a partition, which lose their items when the job is cancelled. A check of every item would cost more."""
