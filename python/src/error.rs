@@ -24,6 +24,9 @@ create_exception!(
     "A function of the program failed in a task: the text has its traceback, the operator, and where that was defined."
 );
 
+/// So many causes are looked through: exceptions may be causes of each other.
+const MOST_CAUSES: usize = 32;
+
 /// The exception that a function of the user's raised.
 #[derive(Debug)]
 struct Raised(PyErr);
@@ -87,10 +90,11 @@ pub fn raise(error: Error) -> PyErr {
                 let exception = PythonException::new_err(error.message().to_string());
                 // Of a job within a job: what the user's function raised.
                 let mut cause = raised.clone_ref(py);
-                while cause.is_instance_of::<PythonException>(py)
-                    && let Some(beneath) = cause.cause(py)
-                {
-                    cause = beneath;
+                for _ in 0..MOST_CAUSES {
+                    match cause.cause(py).filter(|_| cause.is_instance_of::<PythonException>(py)) {
+                        Some(beneath) => cause = beneath,
+                        None => break,
+                    }
                 }
                 exception.set_cause(py, Some(cause));
                 exception

@@ -9,6 +9,8 @@ mod codec;
 mod combine;
 mod context;
 mod cost;
+mod detached;
+mod ending;
 mod error;
 mod function;
 mod interpreter;
@@ -16,6 +18,7 @@ mod kafka;
 mod key_codec;
 mod listener;
 mod operator;
+mod parts;
 mod piece;
 mod portable_hash;
 mod rdd;
@@ -45,6 +48,8 @@ mod _native {
     use super::combine::{combine_values, group_values};
     #[pymodule_export]
     use super::context::NativeContext;
+    #[pymodule_export]
+    use super::ending::leave_interpreter;
     #[pymodule_export]
     use super::error::{PythonException, TidemillError};
     #[pymodule_export]

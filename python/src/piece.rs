@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::arrow_rows::rows_of;
 use crate::codec;
 use crate::interpreter::with_python;
+use crate::parts::Parts;
 use crate::state_value::is_unchanging;
 
 /// Objects per piece, where we choose.
@@ -277,6 +278,11 @@ impl Items {
             Reading::Whole(pieces) => pieces.iter().all(|piece| matches!(&*piece.content, Content::Text(_, true))),
             Reading::Begun(_) => false,
         }
+    }
+
+    /// The items as lists that are the caller's; None if somebody has begun to read.
+    fn parts(&self) -> Option<Parts> {
+        self.take_pieces().map(Parts::new)
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

@@ -79,10 +79,12 @@ impl Receiver<Value> for PythonReceiver {
     }
 
     fn on_stop(&self) {
-        // What fails here has nobody to tell but the program's own output.
+        // What fails here has nobody to tell but the program's own output. It is not printed as an exception that ends the process: of
+        // SystemExit that would be taken at its word.
         with_python(|py| {
-            if let Err(error) = self.receiver.bind(py).call_method0("on_stop") {
-                error.print(py);
+            let receiver = self.receiver.bind(py);
+            if let Err(error) = receiver.call_method0("on_stop") {
+                error.write_unraisable(py, Some(receiver));
             }
         });
     }

@@ -3,35 +3,33 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidemill_connectors::kafka::DirectKafkaStream;
+use tidemill_connectors::kafka::BatchRanges;
 use tidemill_dstream::rdd::Rdd;
 use tidemill_dstream::stream::DStream;
 use tidemill_engine::error::Result;
 use tidemill_engine::lineage::Deps;
 use tidemill_engine::time::Time;
 
+use crate::detached::Detached;
 use crate::error::raise;
-use crate::kafka::Record;
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions};
 use crate::piece::Piece;
 use crate::rdd::{NativeRdd, storage_level, target};
 use crate::shuffle::{Target, shuffle};
 use crate::state;
 
-/// A direct stream of Kafka's, which knows what its batches hold.
-pub type Source = DirectKafkaStream<Record>;
-
 /// A stream.
 #[pyclass(frozen)]
 pub struct NativeDStream {
-    pub stream: DStream<Piece>,
-    source: Option<Source>,
+    pub stream: Detached<DStream<Piece>>,
+    /// What the batches of a direct stream of Kafka's hold.
+    ranges: Option<BatchRanges>,
 }
 
 /// The RDD of a batch of a stream.
-pub fn batch_of(rdd: Rdd<Piece>, source: Option<&Source>, time: Time) -> NativeRdd {
-    match source {
-        Some(source) => NativeRdd::of_ranges(rdd, source.offset_ranges(time)),
+pub fn batch_of(rdd: Rdd<Piece>, ranges: Option<&BatchRanges>, time: Time) -> NativeRdd {
+    match ranges {
+        Some(ranges) => NativeRdd::of_ranges(rdd, ranges.of(time)),
         None => NativeRdd::new(rdd),
     }
 }
@@ -39,17 +37,17 @@ pub fn batch_of(rdd: Rdd<Piece>, source: Option<&Source>, time: Time) -> NativeR
 impl NativeDStream {
     /// A stream.
     pub fn new(stream: DStream<Piece>) -> Self {
-        Self { stream, source: None }
+        Self { stream: Detached::new(stream), ranges: None }
     }
 
     /// The records of a direct stream of Kafka's.
-    pub fn of_kafka(stream: DStream<Piece>, source: Source) -> Self {
-        Self { stream, source: Some(source) }
+    pub fn of_kafka(stream: DStream<Piece>, ranges: BatchRanges) -> Self {
+        Self { stream: Detached::new(stream), ranges: Some(ranges) }
     }
 
-    /// The direct stream of Kafka's that it is.
-    pub fn source(&self) -> Option<Source> {
-        self.source.clone()
+    /// What its batches hold, if it is a direct stream of Kafka's.
+    pub fn ranges(&self) -> Option<BatchRanges> {
+        self.ranges.clone()
     }
 
     fn make(&self, py: Python<'_>, call_site: &str, make: impl FnOnce() -> DStream<Piece> + Send) -> Self {
@@ -67,7 +65,7 @@ impl NativeDStream {
         let function = UserFunction::new(f, name, call_site);
         let make = || self.stream.then(map_partitions(self.stream.context().spark_context(), function));
         // Each partition is still that of a range.
-        Self { source: self.source.clone(), ..self.make(py, call_site, make) }
+        Self { ranges: self.ranges.clone(), ..self.make(py, call_site, make) }
     }
 
     fn map_arrow(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> Self {
@@ -99,7 +97,7 @@ impl NativeDStream {
     fn every(&self, py: Python<'_>, slide_ms: u64) -> Self {
         let stream = py.detach(|| self.stream.every(Duration::from_millis(slide_ms)));
         // The records of a batch are the same at whichever times it is asked for.
-        Self { stream, source: self.source.clone() }
+        Self { stream: Detached::new(stream), ranges: self.ranges.clone() }
     }
 
     #[pyo3(signature = (window_ms, slide_ms=None))]
@@ -109,9 +107,9 @@ impl NativeDStream {
     }
 
     fn foreach_rdd(&self, py: Python<'_>, f: Py<PyAny>, name: &str, call_site: &str) -> PyResult<()> {
-        let (function, source) = (UserFunction::new(f, name, call_site), self.source.clone());
+        let (function, ranges) = (UserFunction::new(f, name, call_site), self.ranges.clone());
         let body = move |rdd: Rdd<Piece>, time: Time| -> Result<()> {
-            let rdd = batch_of(rdd, source.as_ref(), time);
+            let rdd = batch_of(rdd, ranges.as_ref(), time);
             function.run(|_, f| f.call1((time.as_millis(), rdd)).map(drop))
         };
         py.detach(|| at(call_site, || self.stream.foreach_rdd_with_time(body))).map_err(raise)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use tidemill_connectors::kafka::BatchRanges;
 use tidemill_dstream::input::RddQueue;
 use tidemill_dstream::rdd::Rdd;
 use tidemill_dstream::stream::DStream;
@@ -17,8 +18,9 @@ use tidemill_engine::listener::StreamingEvent;
 use tidemill_engine::time::Time;
 
 use crate::context::NativeContext;
+use crate::detached::Detached;
 use crate::error::raise;
-use crate::interpreter::{PATIENCE, with_python};
+use crate::interpreter::{PATIENCE, run_interruptibly, with_python};
 use crate::kafka;
 use crate::operator::{UserFunction, at, rows_to_pieces, text_to_pieces};
 use crate::piece::Piece;
@@ -30,7 +32,7 @@ use crate::stream::NativeDStream;
 /// The streams of one program.
 #[pyclass(frozen)]
 pub struct NativeStreamingContext {
-    pub ssc: StreamingContext,
+    pub ssc: Detached<StreamingContext>,
     /// The streams of queues: in Spark only inputs from outside tell listeners of their batches.
     queues: Arc<Mutex<BTreeSet<StreamId>>>,
 }
@@ -39,6 +41,18 @@ impl NativeStreamingContext {
     /// A stream that the engine makes.
     fn make(&self, py: Python<'_>, make: impl FnOnce() -> Result<DStream<Piece>> + Send) -> PyResult<NativeDStream> {
         py.detach(make).map(NativeDStream::new).map_err(raise)
+    }
+
+    /// Stops the stream. Ctrl-C ends the wait for that, and makes a graceful stop one at once.
+    fn end(&self, py: Python<'_>, stop: impl FnOnce(&StreamingContext) -> Result<()> + Send + 'static) -> PyResult<()> {
+        let ssc = self.ssc.clone();
+        match run_interruptibly(py, move || stop(&ssc)) {
+            Ok(stopped) => stopped.map_err(raise),
+            Err(interrupt) => {
+                py.detach(|| self.ssc.hurry_stop());
+                Err(interrupt)
+            }
+        }
     }
 
     fn text(&self, lines: DStream<String>) -> DStream<Piece> {
@@ -51,7 +65,7 @@ impl NativeStreamingContext {
     #[new]
     fn new(py: Python<'_>, sc: Py<NativeContext>, batch_ms: u64) -> PyResult<Self> {
         let ssc = py.detach(|| StreamingContext::new(&sc.get().sc, Duration::from_millis(batch_ms))).map_err(raise)?;
-        Ok(Self { ssc, queues: Arc::default() })
+        Ok(Self { ssc: Detached::new(ssc), queues: Arc::default() })
     }
 
     /// What `create` makes, with a checkpoint folder: a restart goes on where the last run ended.
@@ -151,7 +165,7 @@ impl NativeStreamingContext {
         let options = kafka::options(topics, params, from_offsets)?;
         let records = py.detach(|| kafka::stream(&self.ssc, options)).map_err(raise)?;
         let stream = py.detach(|| records.then(kafka::records_to_pieces(self.ssc.spark_context())));
-        Ok(NativeDStream::of_kafka(stream, records))
+        Ok(NativeDStream::of_kafka(stream, records.batch_ranges()))
     }
 
     fn receiver_stream(&self, py: Python<'_>, receiver: Py<PyAny>, name: String) -> PyResult<NativeDStream> {
@@ -176,15 +190,15 @@ impl NativeStreamingContext {
         call_site: &str,
     ) -> PyResult<NativeDStream> {
         let function = UserFunction::new(f, name, call_site);
-        let sources: Vec<_> = streams.iter().map(|stream| stream.get().source()).collect();
+        let ranges: Vec<_> = streams.iter().map(|stream| stream.get().ranges()).collect();
         let streams: Vec<DStream<Piece>> = streams.iter().map(|stream| stream.get().stream.clone()).collect();
         let sc = self.ssc.spark_context().clone();
         let make = move |rdds: Vec<Rdd<Piece>>, time: Time| {
             let made = function.run(|py, f| {
-                let of = |(rdd, source): (Rdd<Piece>, &Option<crate::stream::Source>)| {
-                    Py::new(py, crate::stream::batch_of(rdd, source.as_ref(), time))
+                let of = |(rdd, ranges): (Rdd<Piece>, &Option<BatchRanges>)| {
+                    Py::new(py, crate::stream::batch_of(rdd, ranges.as_ref(), time))
                 };
-                let rdds = rdds.into_iter().zip(&sources).map(of).collect::<PyResult<Vec<_>>>()?;
+                let rdds = rdds.into_iter().zip(&ranges).map(of).collect::<PyResult<Vec<_>>>()?;
                 let rdd = f.call1((time.as_millis(), rdds))?;
                 Ok(rdd.cast_into::<NativeRdd>()?.get().rdd.clone())
             });
@@ -201,7 +215,7 @@ impl NativeStreamingContext {
                 let silent = queues.lock().clone();
                 let told = crate::listener::told(py, event, &silent).and_then(|told| f.bind(py).call1(told));
                 if let Err(error) = told {
-                    error.print(py);
+                    error.write_unraisable(py, Some(f.bind(py)));
                 }
             });
         };
@@ -228,11 +242,11 @@ impl NativeStreamingContext {
 
     /// As the program ends: gracefully, if the settings say so.
     fn stop_on_shutdown(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.ssc.stop_on_shutdown()).map_err(raise)
+        self.end(py, |ssc| ssc.stop_on_shutdown())
     }
 
     fn stop(&self, py: Python<'_>, stop_sc: bool, graceful: bool) -> PyResult<()> {
-        py.detach(|| self.ssc.stop_with(stop_sc, graceful)).map_err(raise)
+        self.end(py, move |ssc| ssc.stop_with(stop_sc, graceful))
     }
 
     fn state(&self) -> &'static str {

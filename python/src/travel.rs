@@ -11,6 +11,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{Emit, Flow};
 
 use crate::codec;
+use crate::ending::Stay;
 use crate::error::raised_elsewhere;
 use crate::piece::Piece;
 use crate::user_function::UserFunction;
@@ -88,6 +89,8 @@ pub fn run(
     pieces: &[Piece],
     out: &mut Emit<'_>,
 ) -> Result<End> {
+    // The end of the process waits for the task, and so for the worker: a function there must not go on without anybody who wants its result.
+    let _stay = Stay::begin(true);
     // All that needs the interpreter's lock, at once: others may hold it for 5 ms each time.
     let prepared = function.run(|py, f| {
         check(py, travelling)?;

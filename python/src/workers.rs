@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use pyo3::prelude::*;
 use tidemill_engine::error::{Error, Result};
 
+use crate::interpreter::with_python;
 use crate::worker::Worker;
 
 /// Which process runs functions.
@@ -178,7 +179,7 @@ pub fn stays(whose: &str, why: &str) -> Result<()> {
 }
 
 fn warn(text: &str) {
-    Python::attach(|py| {
+    with_python(|py| {
         let logged =
             || py.import("logging")?.call_method1("getLogger", ("tidemill",))?.call_method1("warning", (text,));
         // Who can't log can't be told.

@@ -1,121 +1,185 @@
-"""What becomes of a program that ends while its stream runs."""
+"""What becomes of a program that ends while its stream, a job or a receiver runs."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run
 
-import tidemill
-
-PROGRAM = """
-from tidemill import SparkContext
-from tidemill.streaming import StreamingContext
-
-ssc = StreamingContext(SparkContext("local[2]", "ends"), 0.01)
+STREAM = """
+ssc = StreamingContext(context(), 0.01)
 busy = ssc.queueStream([], default=ssc.sparkContext.parallelize(range(50_000), 2))
 seen = []
 busy.map(lambda n: n * n % 7).foreachRDD(lambda rdd: seen.append(rdd.sum()))
 ssc.start()
 while not seen:
     ssc.awaitTerminationOrTimeout(0.01)
-print("seen")
 """
 
+RECEIVER = """
+class Polling(Receiver):
+    def onStart(self):
+        while {condition}:
+            stored.append(1)
+            {body}
+            time.sleep(0.02)
 
-def test_a_program_may_end_without_a_stop(tmp_path):
-    script = tmp_path / "ends.py"
-    script.write_text(PROGRAM)
-    path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-        )
-        assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
-
-
-# Batches wait until all of twenty are submitted, and the program is about to end.
-GRACEFUL = """
-import atexit, sys, threading, time
-from tidemill import SparkConf, SparkContext
-from tidemill.streaming import StreamingContext, StreamingListener
-
-submitted, may_run, ending = [], threading.Event(), sys.argv[1]
-
-class Submissions(StreamingListener):
-    def onBatchSubmitted(self, batchSubmitted):
-        submitted.append(1)
-
-def show(rdd):
-    may_run.wait()
-    print(rdd.collect(), flush=True)
-
-def let_go():
-    sys.stdin.readline()
-    may_run.set()
-
-conf = SparkConf().set("spark.streaming.stopGracefullyOnShutdown", "true")
-ssc = StreamingContext(SparkContext("local[2]", "ends", conf=conf), 0.01)
-ssc.addStreamingListener(Submissions())
-ssc.queueStream([[n] for n in range(10000)]).foreachRDD(show)
+stored = []
+ssc = StreamingContext(context(), 0.05)
+ssc.receiverStream(Polling()).count().foreachRDD(lambda rdd: None)
 ssc.start()
-while len(submitted) < 20:
-    time.sleep(0.001)
-if ending == "end":
-    # Runs before what the package has registered.
-    atexit.register(may_run.set)
-    sys.exit(3)
-threading.Thread(target=let_go, daemon=True).start()
-print("ready", flush=True)
+while not stored:
+    ssc.awaitTerminationOrTimeout(0.01)
+ssc.stop()
+"""
+
+JOB = """
+def work(item):
+    begun.set()
+    {work}
+
+def job():
+    try:
+        context().parallelize(range(1_000_000), 2).map(work).collect()
+    except RuntimeError:
+        pass
+
+begun = threading.Event()
+threading.Thread(target=job, daemon=True).start()
+begun.wait()
+"""
+
+INTERRUPTED = """
+def slow(item):
+    begun.set()
+    for _ in range(50):
+        time.sleep(0.01)
+
+begun = threading.Event()
+threading.Thread(target=lambda: (begun.wait(), interrupt()), daemon=True).start()
+sc = context()
 try:
-    while ending == "busy":
-        time.sleep(0.001)
-    ssc.awaitTermination()
-finally:
-    ssc.stop()
-    print("stopped", flush=True)
+    sc.parallelize(range(100), 2).map(slow).collect()
+except KeyboardInterrupt:
+    sc.stop()
+"""
+
+SEVERAL = """
+import gc, weakref
+
+def start(batches):
+    ssc = StreamingContext(sc, 0.01)
+    ssc.queueStream([], default=[1]).foreachRDD(lambda rdd: batches.append(rdd.collect()))
+    ssc.start()
+    return weakref.ref(ssc)
+
+sc, seen = context(spark_driver_allowMultipleContexts="true"), ([], [])
+streams = [start(batches) for batches in seen]
+gc.collect()
+assert all(stream() for stream in streams)
+before = [len(batches) for batches in seen]
+while any(len(batches) <= count for batches, count in zip(seen, before)):
+    time.sleep(0.01)
+"""
+
+# A stream of the engine's ends with its last object.
+FREED = """
+from tidemill._native import NativeStreamingContext
+
+def work(ms, rdd):
+    begun.set()
+    time.sleep(0.5)
+
+def run():
+    native = NativeStreamingContext(sc._native, 10)
+    native.queue_stream([], True, sc.parallelize([1])._native()).foreach_rdd(work, "work", "here")
+    native.start("here")
+    begun.wait()
+
+sc, begun = context(), threading.Event()
+run()
+"""
+
+ENDS = {
+    "a stream that was not stopped": STREAM,
+    "several streams that nobody holds": SEVERAL,
+    "a stream that was freed": FREED,
+    "a receiver that looks whether it was stopped": RECEIVER.format(condition="not self.isStopped()", body=""),
+    "a receiver that stores": RECEIVER.format(condition="not self.isStopped()", body="self.store(1)"),
+    "a receiver that never looks": RECEIVER.format(condition="True", body=""),
+    "a receiver that waits for data": RECEIVER.format(condition="True", body="threading.Event().wait()"),
+    "a job of a daemon thread": JOB.format(work="time.sleep(0.1)"),
+    "an endless function": JOB.format(work="while True: pass"),
+    "a job that was interrupted": INTERRUPTED,
+}
+
+
+@pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
+def test_a_program_that_ends_has_its_status(tmp_path: Path, program: str) -> None:
+    for status in (0, 3):
+        done = run(tmp_path, f"{program}\nprint('ends')\nsys.exit({status})")
+        assert (done.returncode, done.stdout) == (status, "ends\n"), done.stderr
+
+
+EXITING = """
+class Exits(StreamingListener):
+    def {event}(self, event):
+        told.append(1)
+        sys.exit(7)
+
+class Numbers(Receiver):
+    def onStart(self):
+        while not self.sleep(0.01):
+            self.store(1)
+
+    def onStop(self):
+        sys.exit(8)
+
+told = []
+ssc = StreamingContext(context(), 0.05)
+ssc.addStreamingListener(Exits())
+ssc.receiverStream(Numbers()).count().foreachRDD(lambda rdd: None)
+ssc.start()
+while not told:
+    ssc.awaitTerminationOrTimeout(0.01)
+ssc.stop()
+print("stopped")
 """
 
 
-@pytest.mark.parametrize(("ending", "code"), [("end", 3), ("wait", 143), ("busy", 143)])
-def test_a_program_that_ends_gracefully(tmp_path, ending, code):
-    script = tmp_path / "ends.py"
-    script.write_text(GRACEFUL)
-    path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    with subprocess.Popen(
-        [sys.executable, str(script), ending], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "PYTHONPATH": path},
-    ) as process:  # fmt: skip
-        if ending != "end":
-            assert process.stdout.readline() == "ready\n"
-            process.send_signal(signal.SIGTERM)
-        out, err = process.communicate("go\n")
-    lines = out.splitlines()
-    batches = [line for line in lines if line != "stopped"]
-    assert process.returncode == code, err
-    assert len(batches) >= 20 and batches == [f"[{n}]" for n in range(len(batches))], err
-    assert lines[len(batches) :] == ([] if ending == "end" else ["stopped"]), err
+@pytest.mark.parametrize("event", ["onStreamingStarted", "onBatchCompleted"])
+def test_the_exit_of_a_listener_or_a_receiver_is_its_own(tmp_path: Path, event: str) -> None:
+    done = run(tmp_path, EXITING.format(event=event))
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+    assert f"{event} of Exits failed" in done.stderr and "SystemExit: 8" in done.stderr
 
 
-def test_a_signal_after_the_stream_ends_the_program_at_once(tmp_path):
-    script = tmp_path / "ends.py"
-    script.write_text(
-        "import signal\n"
-        "from tidemill import SparkConf, SparkContext\n"
-        "from tidemill.streaming import StreamingContext\n"
-        "conf = SparkConf().set('spark.streaming.stopGracefullyOnShutdown', 'true')\n"
-        "ssc = StreamingContext(SparkContext('local[2]', 'ends', conf=conf), 0.01)\n"
-        "ssc.queueStream([[1]]).pprint()\n"
-        "ssc.start()\n"
-        "ssc.stop()\n"
-        "signal.raise_signal(signal.SIGTERM)\n"
-    )
-    path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert done.returncode == -signal.SIGTERM, done.stderr
+CIRCULAR = """
+def failed(rdd):
+    try:
+        rdd.map(lambda n: n / 0).collect()
+    except Exception as error:
+        return error
+
+def work(rdd):
+    first, second = failed(rdd), failed(rdd)
+    {raises}
+
+ssc = StreamingContext(context(), 0.05)
+ssc.queueStream([], default=[1]).foreachRDD(work)
+ssc.start()
+try:
+    ssc.awaitTermination()
+except Exception as error:
+    ssc.stop()
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    "raises", ["raise first from first", "first.__cause__ = second; raise second from first"], ids=["itself", "another"]
+)
+def test_failures_that_are_their_own_causes(tmp_path: Path, raises: str) -> None:
+    done = run(tmp_path, CIRCULAR.format(raises=raises))
+    assert (done.returncode, done.stdout) == (0, "PythonException\n"), done.stderr

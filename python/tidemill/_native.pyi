@@ -49,6 +49,9 @@ def sum_words(items: Any, separator: str | None, constant: int) -> Iterator[tupl
 def list_words(items: Any, separator: str | None, constant: Any) -> Iterator[tuple[str, list[Any]]] | None:
     """Words of lines with a list that has `constant` for each time they are there; None as of `sum_words`."""
 
+def leave_interpreter(patience_ms: int) -> int:
+    """Keeps threads of the engine's out of the interpreter, has those that are inside leave, and says how many do not."""
+
 def forget_broadcast(number: int) -> None:
     """Has workers give up their copies of a broadcast value."""
 
@@ -59,6 +62,9 @@ def piece_bytes(objects: list[Any]) -> bytes:
     """A piece of this list, for another process."""
 
 class Items:
+    def parts(self) -> Iterator[list[Any]] | None:
+        """The items as lists that are the caller's; None if somebody has begun to read."""
+
     """The items of a partition, as a function gets them. `iter` of it is an iterator in C."""
 
     def is_text(self) -> bool:

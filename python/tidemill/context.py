@@ -28,6 +28,7 @@ from .errors import PySparkRuntimeError, context_in_task, rdd_in_task
 from .files import AddedFiles
 from .jobs import Jobs
 from .lineage import Lineage
+from .process import leave
 from .version import SPARK_API_VERSION
 from .worker_command import worker_command
 
@@ -159,6 +160,7 @@ class SparkContext(InputFunctions, JobFunctions):
             self._stopped = True
             if SparkContext._active_spark_context is self:
                 SparkContext._active_spark_context = None
+        self._jobs.cancel(lambda job: True, "because SparkContext was shut down")
         self._native.stop()
         self._added.remove()
 
@@ -296,9 +298,12 @@ class SparkContext(InputFunctions, JobFunctions):
         return list(self._added.archives)
 
 
+# Handlers are called in the reverse order: streams are stopped, then contexts, and then threads leave the interpreter.
+atexit.register(leave)
+
+
 @atexit.register
 def _stop_active() -> None:
-    """The engine's threads must not meet an interpreter that is going away."""
     context = SparkContext._active_spark_context
     if context is not None:
         context.stop()

@@ -24,9 +24,8 @@ __all__ = ["JobFunctions"]
 class JobFunctions:
     """The part of `SparkContext` about jobs.
 
-    Properties belong to the thread that sets them, and go to the jobs that it runs. A cancelled job ends when one of its last
-    tasks, those after all shuffles, begins; if it has a group or a tag, also between two items of such a task. A function that
-    is at work is not interrupted.
+    Properties belong to the thread that sets them, and go to the jobs that it runs. A cancelled job, and one whose action Ctrl-C has
+    interrupted, ends between two items of one of its last tasks, those after all shuffles. A function that is at work is not interrupted.
     """
 
     _jobs: Jobs

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import chain, compress, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
+from ._native import Items
 from .callsite import call_site
 from .errors import PySparkRuntimeError
-from .stages import Stage
+from .stages import Stage, fused
 from .taskcontext import TaskFunction, chain_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ TAGS = "spark.job.tags"
 TAG_SEPARATOR = ","
 
 _REMEMBERED_JOBS = 1000
+# Items of a partition that are taken together, where the engine does not have them in lists.
+_TAKEN_AHEAD = 256
 
 
 class LocalProperties(threading.local):
@@ -64,6 +67,8 @@ class Job:
         self.status = "RUNNING"
         # Not empty as long as the job may run; a list, because its length can be asked for without running Python code.
         self._permits = [True]
+        # The items that tasks go through, by task. Going through a list ends when it becomes empty.
+        self._lent: dict[object, list[Any]] = {}
         self._reason = ""
 
     @property
@@ -80,6 +85,8 @@ class Job:
         """Makes the tasks of the job fail before their next item."""
         self._reason = reason
         self._permits.clear()
+        for part in list(self._lent.values()):
+            part.clear()
 
     @property
     def cancelled(self) -> PySparkRuntimeError | None:
@@ -89,19 +96,43 @@ class Job:
     def function(self, stages: Sequence[Stage]) -> TaskFunction:
         """The function that the tasks of this job run.
 
-        Jobs with a group or a tag can be cancelled at every item of every operation, others when a task begins; in workers, all within
-        a tenth of a second.
+        Jobs with a group or a tag can be cancelled at every item of every operation, others at every item of the partition, but for a count
+        of words that needs no interpreter; in workers, all within a tenth of a second.
         """
         return TaskFunction(stages, self.stage_id, lambda: self.properties, self._guarded, self._check)
 
     def _guarded(self, stages: Sequence[Stage]) -> Sequence[Stage]:
-        if self.group is None and not self.tags:
+        if self.group is not None or self.tags:
+            return [step for stage in stages for step in (self._at_every_item, stage)]
+        counts_words = any(getattr(step, "needs_no_interpreter", False) for step in islice(fused(tuple(stages)), 1))
+        if counts_words:
             return [self._at_the_beginning, *stages]
-        return [step for stage in stages for step in (self._at_every_item, stage)]
+        unpacking = list(takewhile(lambda stage: getattr(stage, "unpacks", False), stages))
+        return [*unpacking, self._at_every_item_of_it, *stages[len(unpacking) :]]
 
     def _at_the_beginning(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
         self._check()
         return items
+
+    def _at_every_item_of_it(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
+        parts = items.parts() if type(items) is Items else None
+        if parts is None:
+            # No function of the program's has anything to do with what is taken ahead.
+            parts = iter(lambda: list(islice(items, _TAKEN_AHEAD)), [])
+        return chain.from_iterable(self._lend(parts))
+
+    def _lend(self, parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """The parts of a partition, which lose their items when the job is cancelled. A check of every item would cost more."""
+        task = object()
+        try:
+            for part in parts:
+                # In this order, for the job may be cancelled at any time.
+                self._lent[task] = part
+                self._check()
+                yield part
+        finally:
+            self._lent.pop(task, None)
+        self._check()
 
     def _at_every_item(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
         # iter(f, 0) ends when f() gives 0.
@@ -148,6 +179,10 @@ class Jobs:
             cancelled = job.cancelled
             if cancelled is not None:
                 raise cancelled from error
+            raise
+        except BaseException:
+            # Ctrl-C has ended the wait, not the tasks, which would keep those of the next job waiting.
+            job.cancel("because its action was interrupted")
             raise
         finally:
             if job.status == "RUNNING":

@@ -60,3 +60,6 @@ def reading(_: int, items: Iterator[Any]) -> Iterable[Any]:
         kept = chain((first,), items)
         return chain.from_iterable(map(pickle.loads, kept)) if type(first) is _Pickle else kept
     return ()
+
+
+reading.unpacks = True  # type: ignore[attr-defined]

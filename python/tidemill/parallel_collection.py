@@ -41,3 +41,6 @@ def _cut(values: range, slices: int) -> list[range]:
 
 def _unpickling(_: int, items: Iterator[bytes]) -> Iterator[Any]:
     return chain.from_iterable(map(pickle.loads, items))
+
+
+_unpickling.unpacks = True  # type: ignore[attr-defined]

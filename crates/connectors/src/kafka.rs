@@ -123,7 +123,7 @@ mod subscription;
 
 pub use self::columns::record_schema;
 pub use self::config::KafkaConfig;
-pub use self::direct_stream::DirectKafkaStream;
+pub use self::direct_stream::{BatchRanges, DirectKafkaStream};
 pub use self::ending::EndingOffsets;
 pub use self::kafka_utils::KafkaUtils;
 pub use self::offsets::{OffsetRange, Offsets};

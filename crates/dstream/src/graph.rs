@@ -427,4 +427,15 @@ impl BatchPlanner for DStreamGraph {
     fn completed(&self, batch: &Batch) {
         self.in_use().values().for_each(|node| node.forget(batch.time, self.unpersist));
     }
+
+    fn over(&self) {
+        // What the program gave may hold the context, and so this graph: its functions in outputs and nodes, its receivers in inputs. Data sets
+        // do not need the graph, nor do streams for `slice`. Dropped without the locks, for it is code of the program's.
+        let outputs = std::mem::take(&mut *self.outputs.lock());
+        let inputs = std::mem::take(&mut *self.inputs.lock());
+        let nodes = std::mem::take(&mut *self.nodes.lock());
+        let (stateful, learned) =
+            (std::mem::take(&mut *self.stateful.lock()), std::mem::take(&mut *self.learned.lock()));
+        drop((outputs, inputs, nodes, stateful, learned));
+    }
 }

@@ -17,6 +17,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, forbid_in_task};
 use tidemill_engine::listener::{ListenerBus, ListenerId, StreamingListener, on_listener_thread};
 use tidemill_engine::micro_batch::MicroBatchExecution;
+use tidemill_engine::planner::BatchPlanner;
 use tidemill_engine::time::{Time, millis};
 use tidemill_engine::waiter::Waiter;
 
@@ -57,6 +58,14 @@ struct Inner {
     /// Locked for a moment only; changes to and from `Active` under the lock of `execution`.
     state: Mutex<StreamingContextState>,
     execution: Mutex<Option<Arc<MicroBatchExecution>>>,
+}
+
+impl Inner {
+    /// Drops what the program has given to a stream that never ran, which may hold this context. One that ran does so when it has ended.
+    fn let_go(&self) {
+        self.graph.over();
+        self.bus.end();
+    }
 }
 
 /// A clock that may still be exchanged.
@@ -236,6 +245,7 @@ impl StreamingContext {
             Err(error) => {
                 *self.0.state.lock() = StreamingContextState::Stopped;
                 self.0.waiter.stop();
+                self.0.let_go();
                 Err(error)
             }
         }
@@ -295,6 +305,15 @@ impl StreamingContext {
         self.stop_with(true, self.0.sc.conf().get_parsed("spark.streaming.stopGracefullyOnShutdown", false)?)
     }
 
+    /// Makes a graceful stop that goes on elsewhere one at once: no job starts any more. Does not wait for its end.
+    pub fn hurry_stop(&self) {
+        // Not locked while it is stopped.
+        let execution = self.0.execution.lock().clone();
+        if let Some(execution) = execution {
+            execution.halt();
+        }
+    }
+
     /// Stops the stream; gracefully means that everything received is processed first, as far as it is made into batches
     /// within `spark.streaming.gracefulStopTimeout` (10 batches). Stopping twice is no error.
     ///
@@ -313,6 +332,7 @@ impl StreamingContext {
             if self.state() == StreamingContextState::Initialized {
                 tracing::warn!("StreamingContext has not been started yet");
                 *self.0.state.lock() = StreamingContextState::Stopped;
+                self.0.let_go();
             }
             execution.clone()
         };

@@ -147,6 +147,7 @@ type Listeners = RwLock<Vec<(ListenerId, Arc<dyn StreamingListener>)>>;
 enum Message {
     Event(Box<StreamingEvent>),
     Flush(Sender<()>),
+    End,
 }
 
 /// Hands events to listeners, in order.
@@ -170,6 +171,11 @@ impl Default for ListenerBus {
                 match message {
                     Message::Event(event) => deliver(&told, &event),
                     Message::Flush(done) => drop(done.send(())),
+                    Message::End => {
+                        // Dropped without the lock: it is code of the program's.
+                        let listeners = std::mem::take(&mut *told.write());
+                        drop(listeners);
+                    }
                 }
             }
         });
@@ -213,6 +219,12 @@ impl ListenerBus {
                 tracing::error!("listeners are too slow: events are being dropped");
             }
         }
+    }
+
+    /// Drops all listeners once they have heard all events so far.
+    pub fn end(&self) {
+        // One that does not come back for so long keeps them all.
+        let _ = self.sender.send_timeout(Message::End, PATIENCE);
     }
 
     /// Waits until all events so far have been heard, or a listener has kept it waiting for 10 s. Does nothing on the

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{JoinHandle, ThreadId};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -59,6 +60,20 @@ struct Shared {
     progress: Mutex<Progress>,
     idle: Condvar,
     turns: StateTurns,
+    /// The threads of the loop that have not ended.
+    at_work: AtomicUsize,
+}
+
+/// One of the threads of the loop. With the last one goes what the program has given to the stream: it may hold who holds the stream.
+struct AtWork(Arc<Shared>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if self.0.at_work.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.setup.planner.over();
+            self.0.setup.bus.end();
+        }
+    }
 }
 
 struct Progress {
@@ -101,18 +116,21 @@ impl MicroBatchExecution {
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
         let (waker, halted, ledger) = (Waker::default(), Waker::default(), Ledger::new(logs, setup.retained_batches));
         let (idle, turns) = (Condvar::new(), StateTurns::new(Arc::clone(&setup.state), Arc::clone(&setup.planner)));
-        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle, turns });
+        let job_threads = setup.concurrent_jobs.max(1);
+        let at_work = AtomicUsize::new(job_threads + 1);
+        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle, turns, at_work });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
         let (sender, queue) = unbounded::<QueuedJob>();
         let spawn_all = || -> Result<Threads> {
             let job = |n| {
-                let (shared, queue) = (Arc::clone(&shared), queue.clone());
-                spawn(format!("tidemill-job-{n}"), move || shared.run_jobs(&queue))
+                let (at_work, queue) = (AtWork(Arc::clone(&shared)), queue.clone());
+                spawn(format!("tidemill-job-{n}"), move || at_work.0.run_jobs(&queue))
             };
-            let jobs = (0..shared.setup.concurrent_jobs.max(1)).map(job).collect::<Result<Vec<_>>>()?;
-            let shared = Arc::clone(&shared);
-            let body = move || shared.generate_batches(unfinished, first, &sender);
+            let jobs = (0..job_threads).map(job).collect::<Result<Vec<_>>>()?;
+            let at_work = AtWork(Arc::clone(&shared));
+            // The sender goes first: without it the threads of the jobs end.
+            let body = move || at_work.0.generate_batches(unfinished, first, sender);
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
         let threads = spawn_all().inspect_err(|_| stop_all(&shared.setup.inputs))?;
@@ -163,6 +181,12 @@ impl MicroBatchExecution {
         ended
     }
 
+    /// Has no job start any more, so that a graceful stop waits only for the one that runs.
+    pub fn halt(&self) {
+        self.shared.halted.wake();
+        self.shared.notify();
+    }
+
     /// Waits until the batch of `time` is generated and all batches submitted so far are completed, or the stream has
     /// stopped; for tests on a manual clock, which must have reached `time`.
     pub fn wait_for_batch(&self, time: Time) {
@@ -190,7 +214,8 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
 }
 
 impl Shared {
-    fn generate_batches(self: &Arc<Self>, unfinished: Vec<Batch>, first: Time, queue: &Sender<QueuedJob>) {
+    fn generate_batches(self: &Arc<Self>, unfinished: Vec<Batch>, first: Time, queue: Sender<QueuedJob>) {
+        let queue = &queue;
         for batch in unfinished {
             if self.halted.is_awake() {
                 break;
@@ -384,7 +409,7 @@ impl Shared {
         let clock = &self.setup.clock;
         let deadline = clock.monotonic().saturating_add(self.setup.graceful_timeout);
         // The generator goes on meanwhile; on a manual clock it makes one last batch when it is woken.
-        while !clock.is_manual() && self.has_pending_input() {
+        while !clock.is_manual() && !self.halted.is_awake() && self.has_pending_input() {
             let left = deadline.saturating_sub(clock.monotonic());
             let mut progress = self.progress.lock();
             if left.is_zero() || progress.over {

@@ -75,4 +75,7 @@ pub trait BatchPlanner: Send + Sync {
 
     /// A batch is done: what is kept for it can go.
     fn completed(&self, _batch: &Batch) {}
+
+    /// The stream has ended: no batch is planned any more, and what batches were planned of can go.
+    fn over(&self) {}
 }

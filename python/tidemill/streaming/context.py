@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._native import NativeRdd, NativeStreamingContext
 from ..taskcontext import forget_task
@@ -45,6 +45,8 @@ class StreamingContext:
     """
 
     _activeContext: StreamingContext | None = None
+    # All that run, if `spark.driver.allowMultipleContexts` lets more than one. The end of the process stops them; until then they are held here.
+    _running: ClassVar[set[StreamingContext]] = set()
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class StreamingContext:
         folder = sparkContext._conf.get("spark.streaming.checkpoint.directory")
         if folder is not None:
             self._keep_rdds_in(folder)
-        # Those of the thread that starts the batches: functions that run in them have the same.
+        # Those of the thread that starts the batches: functions that run in them have the same. They hold this object.
         self._properties: dict[str, str] = {}
 
     @classmethod
@@ -119,7 +121,7 @@ class StreamingContext:
         With `spark.streaming.stopGracefullyOnShutdown` what was received is processed before a program ends that has come to its end, or
         that SIGTERM has told to, unless it handles that itself or starts its stream in another than the main thread.
         """
-        self._properties = self._sc._local_properties.snapshot()
+        self._properties.update(self._sc._local_properties.snapshot())
         if self._sc.getCheckpointDir() is not None:
             # All that Spark asks of a program with states.
             self._native.allow_states_in_memory()
@@ -131,6 +133,7 @@ class StreamingContext:
             if aside is not None:
                 logging.getLogger(__name__).warning(_SET_ASIDE, aside)
         StreamingContext._activeContext = self
+        StreamingContext._running.add(self)
         atexit.register(_stop_on_shutdown)
         if str(self._sc._conf.get("spark.streaming.stopGracefullyOnShutdown")).lower() == "true":
             _termination.install()
@@ -138,7 +141,8 @@ class StreamingContext:
     def awaitTermination(self, timeout: float | None = None) -> None:
         """Waits until the context has stopped, or for `timeout` seconds; raises the first error of a batch.
 
-        Ctrl-C stops the context once what was received is processed, and is raised as KeyboardInterrupt then.
+        Ctrl-C stops the context once what was received is processed, and is raised as KeyboardInterrupt then; a second one does not wait
+        for that.
         """
         self._await(timeout)
 
@@ -149,15 +153,18 @@ class StreamingContext:
     def stop(self, stopSparkContext: bool = True, stopGraceFully: bool = False) -> None:
         """Stops the batches, gracefully when all that was received is processed; and the SparkContext, unless that is to stay.
 
-        Stopping twice is no error.
+        Stopping twice is no error. Ctrl-C ends the wait for a batch that runs: nobody waits for its end any more, and no other batch begins.
         """
         try:
             self._native.stop(False, stopGraceFully)
+        except KeyboardInterrupt:
+            # Nor does the end of the process.
+            self._forget()
+            raise
         finally:
             # A stop that was refused, within a listener say, has changed nothing.
             if self._native.state() == "STOPPED":
-                if StreamingContext._activeContext is self:
-                    StreamingContext._activeContext = None
+                self._forget()
                 if stopSparkContext:
                     self._sc.stop()
 
@@ -235,9 +242,10 @@ class StreamingContext:
         """The stream of the RDDs that `func` makes of a time and the streams' RDDs, at the times of the first one."""
         bases = [stream._base() for stream in streams]
         wraps = [wrap for _, wrap in bases]
+        enter = self._entering_job()
 
         def make(ms: int, natives: list[NativeRdd]) -> NativeRdd:
-            self._enter_job()
+            enter()
             made = func(batch_datetime(ms), *(wrap(native) for wrap, native in zip(wraps, natives, strict=True)))
             if made is None:
                 raise ValueError(_NO_RDD)
@@ -253,10 +261,24 @@ class StreamingContext:
         if self._sc.getCheckpointDir() is None and not directory.startswith(_OBJECT_STORES):
             self._sc.setCheckpointDir(os.path.join(directory, _RDDS))
 
-    def _enter_job(self) -> None:
-        """Makes this thread, which is one of the engine's, the driver's: with the local properties of the thread that called `start`."""
-        forget_task()
-        self._sc._local_properties.replace(self._properties)
+    def _forget(self) -> None:
+        """It is not among those that run any more."""
+        StreamingContext._running.discard(self)
+        if StreamingContext._activeContext is self:
+            StreamingContext._activeContext = None
+
+    def _entering_job(self) -> Callable[[], None]:
+        """What makes a thread of the engine's the driver's: with the local properties of the thread that called `start`.
+
+        A function that does not hold this context, whose graph holds the function: nobody would free the two.
+        """
+        local, properties = self._sc._local_properties, self._properties
+
+        def enter() -> None:
+            forget_task()
+            local.replace(properties)
+
+        return enter
 
     def _rdd(self, rows: RDD | Sequence[Any]) -> NativeRdd:
         return native_rdd(rows if isinstance(rows, RDD) else self._sc.parallelize(rows))
@@ -290,10 +312,9 @@ def _is_active() -> bool:
 
 
 def _stop_on_shutdown() -> None:
-    """Ends the stream of a program that ends: its threads must not call Python while that is taken down."""
-    active = StreamingContext.getActive()
-    if active is not None:
-        active._native.stop_on_shutdown()
+    """Ends the streams of a program that ends: their threads must not call Python while that is taken down."""
+    for running in list(StreamingContext._running):
+        running._native.stop_on_shutdown()
 
 
 _termination = Termination(_is_active, _stop_on_shutdown)

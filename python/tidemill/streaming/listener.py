@@ -289,7 +289,8 @@ def telling(listener: StreamingListener) -> Callable[[str, Info], None]:
             return
         try:
             method(heard(info))
-        except Exception:
+        # SystemExit, too: this is not the thread whose program it would end.
+        except BaseException:
             logging.getLogger(__name__).exception("%s of %s failed", event, type(listener).__name__)
 
     return tell

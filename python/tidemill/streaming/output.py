@@ -28,7 +28,7 @@ class OutputOperations(StateOperations):
         """Calls `func` with each batch's RDD, or with its time (a datetime) and its RDD."""
         call = with_time(func, rdds=1)
         native, wrap = self._base()
-        enter = self._ssc._enter_job
+        enter = self._ssc._entering_job()
 
         def run(ms: int, rdd: NativeRdd) -> None:
             enter()

@@ -63,8 +63,9 @@ class Pipeline:
         if self._registered is None:
             source, steps = self._source, self._steps
             if steps:
-                ssc, names = self._ssc, dict.fromkeys(name for name, _ in steps)
-                function = TaskFunction([stage for _, stage in steps], 0, lambda: ssc._properties)
+                # Not the context, which holds the function.
+                properties, names = self._ssc._properties, dict.fromkeys(name for name, _ in steps)
+                function = TaskFunction([stage for _, stage in steps], 0, lambda: properties)
                 source = source.map_partitions(function, ", ".join(names), self._site)
             self._registered = source
         return self._registered

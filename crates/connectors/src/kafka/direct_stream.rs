@@ -39,9 +39,32 @@ impl<T> fmt::Debug for DirectKafkaStream<T> {
     }
 }
 
+/// The ranges of a stream's batches, for functions in the graph of its context: they must not hold the stream, which holds the context.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct BatchRanges(Arc<KafkaSource>);
+
+impl BatchRanges {
+    /// As [`DirectKafkaStream::offset_ranges`].
+    pub fn of(&self, time: Time) -> Vec<OffsetRange> {
+        self.0.offset_ranges(time)
+    }
+}
+
+impl fmt::Debug for BatchRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BatchRanges")
+    }
+}
+
 impl<T: Data> DirectKafkaStream<T> {
     pub(super) fn new(stream: DStream<T>, source: Arc<KafkaSource>) -> Self {
         Self { stream, source }
+    }
+
+    /// The ranges of its batches.
+    pub fn batch_ranges(&self) -> BatchRanges {
+        BatchRanges(Arc::clone(&self.source))
     }
 
     /// The ranges of the batch of `time`: the n-th is that of the n-th partition of the stream's RDD. There are none of batches that are

@@ -322,6 +322,32 @@ fn a_second_stop_waits_for_the_first() -> Result<()> {
 }
 
 #[test]
+fn a_graceful_stop_can_be_hurried() -> Result<()> {
+    let (begun, gate, rows) = (Waker::default(), Waker::default(), Arc::new(Mutex::new(Vec::new())));
+    let (context, input) = program(test_conf(), |_, s| {
+        let (begun, gate, rows) = (begun.clone(), gate.clone(), Arc::clone(&rows));
+        s.foreach_rdd(move |rdd| {
+            begun.wake();
+            gate.wait();
+            rows.lock().extend(rdd.collect()?);
+            Ok(())
+        })
+    })?;
+    for n in [1, 2, 3] {
+        input.add([n]);
+        context.clock().advance(SECOND);
+    }
+    begun.wait();
+    let ssc = context.ssc.clone();
+    let stop = spawn(move || ssc.stop_with(true, true));
+    context.ssc.hurry_stop();
+    gate.wake();
+    stop.join().unwrap()?;
+    assert_eq!(*rows.lock(), [1]);
+    context.ssc.await_termination()
+}
+
+#[test]
 fn a_job_may_stop_its_stream_and_what_is_behind_it_still_runs() -> Result<()> {
     for (graceful, jobs, expected) in [(true, 1, vec![1, 1, 2, 2]), (false, 1, vec![]), (true, 2, vec![1, 1, 2, 2])] {
         let (ended, rows) = (Waker::default(), Arc::new(Mutex::new(Vec::new())));

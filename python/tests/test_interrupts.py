@@ -1,0 +1,63 @@
+"""Ctrl-C: what it ends, and what goes on after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from programs import run
+
+IN_STOP = """
+class Receives(Receiver):
+    def onStart(self):
+        self.store(1)
+
+    def onStop(self):
+        interrupt()
+
+def work(rdd):
+    waits.wait()
+    interrupt()
+    threading.Event().wait()
+
+waits = threading.Event()
+ssc = StreamingContext(context(), 0.05)
+ssc.receiverStream(Receives()).foreachRDD(work)
+ssc.start()
+try:
+    waits.set()
+    ssc.awaitTermination()
+except KeyboardInterrupt:
+    print("left")
+"""
+
+
+def test_a_second_one_ends_the_wait_for_a_graceful_stop(tmp_path: Path) -> None:
+    done = run(tmp_path, IN_STOP)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+
+
+IN_JOB = """
+def work(item):
+    if item == 10:
+        waits.wait()
+        interrupt()
+    time.sleep(0.01)
+    return item
+
+waits = threading.Event()
+sc = context()
+try:
+    numbers = sc.parallelize(range(100_000), {partitions}).map(work)
+    waits.set()
+    numbers.{action}
+except KeyboardInterrupt:
+    print("interrupted", sc.parallelize([1]).count())
+"""
+
+
+@pytest.mark.parametrize("action", ["collect()", "count()", "foreach(lambda n: None)", "map(str).reduce(min)"])
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_one_ends_the_tasks_of_a_job(tmp_path: Path, action: str, partitions: int) -> None:
+    done = run(tmp_path, IN_JOB.format(action=action, partitions=partitions))
+    assert (done.returncode, done.stdout) == (0, "interrupted 1\n"), done.stderr
