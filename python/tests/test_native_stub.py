@@ -25,7 +25,10 @@ def functions(body: list[ast.stmt], owner: Any) -> Iterator[tuple[Any, ast.Funct
             yield from functions(node.body, getattr(owner, node.name))
 
 
-@pytest.mark.parametrize(("owner", "said"), functions(STUB.body, _native), ids=lambda value: getattr(value, "name", ""))
+FUNCTIONS = list(functions(STUB.body, _native))
+
+
+@pytest.mark.parametrize(("owner", "said"), FUNCTIONS, ids=lambda value: getattr(value, "name", ""))
 def test_arguments(owner: Any, said: ast.FunctionDef) -> None:
     def default(node: ast.expr | None) -> Any:
         return inspect.Parameter.empty if node is None else ast.literal_eval(node)

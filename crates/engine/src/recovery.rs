@@ -217,9 +217,9 @@ pub fn set_contents_aside(place: &Path) -> Result<Option<PathBuf>> {
     }
     let failed =
         |error| Error::retry(format!("can't set the checkpoint in {} aside", folder.display())).with_source(error);
-    let numbered = (1u64..).map(|number| folder.join(format!("set-aside-{number}")));
+    let mut numbered = (1u64..).map(|number| folder.join(format!("set-aside-{number}")));
     // There are more numbers than folders.
-    let aside = numbered.into_iter().find(|aside| !aside.exists()).unwrap_or_default();
+    let aside = numbered.find(|aside| !aside.exists()).unwrap_or_default();
     std::fs::create_dir(&aside).map_err(failed)?;
     for part in PARTS.iter().filter(|part| folder.join(part).exists()) {
         std::fs::rename(folder.join(part), aside.join(part)).map_err(failed)?;

@@ -129,7 +129,7 @@ fn a_stream_at_the_times_of_another_one() -> Result<()> {
         input.lock().iter().for_each(|input| input.add([n]));
         context.run_batch();
     }
-    let of = |wanted| {
+    let of = |wanted: &str| {
         let seen = seen.lock();
         let found = seen.iter().filter(|(name, ..)| *name == wanted).map(|(_, second, rows)| (*second, rows.clone()));
         found.collect::<Vec<_>>()
