@@ -28,7 +28,11 @@ static KNOWN: Mutex<Vec<Arc<Known>>> = Mutex::new(Vec::new());
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// What a thread has of its own.
-struct Own(Arc<Known>);
+struct Own {
+    known: Arc<Known>,
+    /// The interpreter's state for it, if it keeps one.
+    state: Cell<*mut ffi::PyThreadState>,
+}
 
 thread_local! {
     static OWN: Own = Own::new();
@@ -46,14 +50,41 @@ impl Own {
         let ident = unsafe { pthread_self() }.cast_signed();
         let known = Arc::new(Known { ident, inside: AtomicBool::new(false) });
         KNOWN.lock().push(Arc::clone(&known));
-        Self(known)
+        Self { known, state: Cell::new(std::ptr::null_mut()) }
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        KNOWN.lock().retain(|other| !Arc::ptr_eq(other, &self.0));
+        let state = self.state.get();
+        if !state.is_null() {
+            // As in a stay, within which what is freed may begin others.
+            DEPTH.set(DEPTH.get() + 1);
+            self.known.inside.store(true, Ordering::SeqCst);
+            if !ENDING.load(Ordering::SeqCst) {
+                // SAFETY: the state is this thread's, which does not hold the interpreter's lock: it takes it, and gives back what
+                // `keep_thread_state` has taken, which frees the state.
+                unsafe {
+                    ffi::PyEval_RestoreThread(state);
+                    ffi::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_UNLOCKED);
+                }
+            }
+        }
+        KNOWN.lock().retain(|other| !Arc::ptr_eq(other, &self.known));
     }
+}
+
+/// Gives this thread, in a stay of its and without the interpreter's lock, a state of the interpreter's that lasts until the thread ends.
+pub fn keep_thread_state() {
+    OWN.with(|own| {
+        if own.state.get().is_null() {
+            // SAFETY: takes the lock, which makes the state, and gives the lock back, which leaves the state.
+            unsafe {
+                ffi::PyGILState_Ensure();
+                own.state.set(ffi::PyEval_SaveThread());
+            }
+        }
+    });
 }
 
 /// A thread's stay in the interpreter, for which the end of the process waits.
@@ -67,12 +98,12 @@ impl Stay {
     pub fn begin(is_ours: bool) -> Self {
         if DEPTH.get() == 0 {
             // In this order: who ends the process says so first, and looks then who is inside.
-            OWN.with(|own| own.0.inside.store(true, Ordering::SeqCst));
+            OWN.with(|own| own.known.inside.store(true, Ordering::SeqCst));
             // SAFETY: only asks whether the interpreter has a state for this thread. A thread of Python's own, which has one, may hold the
             // interpreter's lock: it must not wait.
             let must_wait = || is_ours || unsafe { ffi::PyGILState_GetThisThreadState() }.is_null();
             if ENDING.load(Ordering::SeqCst) && must_wait() {
-                OWN.with(|own| own.0.inside.store(false, Ordering::SeqCst));
+                OWN.with(|own| own.known.inside.store(false, Ordering::SeqCst));
                 loop {
                     std::thread::park();
                 }
@@ -88,7 +119,7 @@ impl Drop for Stay {
         let depth = DEPTH.get() - 1;
         DEPTH.set(depth);
         if depth == 0 {
-            OWN.with(|own| own.0.inside.store(false, Ordering::SeqCst));
+            OWN.with(|own| own.known.inside.store(false, Ordering::SeqCst));
         }
     }
 }

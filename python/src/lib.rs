@@ -40,8 +40,6 @@ use pyo3::pymodule;
 /// The native part of the package.
 #[pymodule]
 mod _native {
-    use pyo3::prelude::*;
-
     #[pymodule_export]
     use super::codec::{dumps, loads};
     #[pymodule_export]
@@ -72,11 +70,4 @@ mod _native {
     use super::travel::{forget_broadcast, piece_bytes, piece_objects};
     #[pymodule_export]
     use super::words::{list_words, sum_words};
-
-    /// Remembers which thread signals reach.
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::interpreter::is_main_thread(module.py());
-        Ok(())
-    }
 }

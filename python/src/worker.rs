@@ -41,6 +41,8 @@ const SMALL: usize = 64 << 10;
 
 /// A worker process. It ends when this is dropped.
 pub struct Worker {
+    /// The process that has started it.
+    parent: u32,
     child: Child,
     socket: UnixStream,
     /// The functions that it has.
@@ -56,8 +58,8 @@ impl Worker {
         let (program, arguments) = command.split_first().ok_or_else(|| Error::internal("workers have no command"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let child = Command::new(program).args(arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn();
-        let mut worker =
-            Self { child: child.map_err(failed)?, socket, functions: HashSet::new(), broadcasts: HashMap::new() };
+        let (child, parent) = (child.map_err(failed)?, std::process::id());
+        let mut worker = Self { parent, child, socket, functions: HashSet::new(), broadcasts: HashMap::new() };
         worker.socket.set_read_timeout(Some(START)).map_err(failed)?;
         let hello = worker
             .receive(&mut || Err(Error::retry("a Python worker did not say within a minute that it is there")))?;
@@ -132,6 +134,10 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if std::process::id() != self.parent {
+            // In a process that was forked: others need it.
+            return;
+        }
         // It may be in the middle of something. Both fail only if it is gone.
         drop(self.child.kill());
         drop(self.child.wait());

@@ -61,3 +61,35 @@ except KeyboardInterrupt:
 def test_one_ends_the_tasks_of_a_job(tmp_path: Path, action: str, partitions: int) -> None:
     done = run(tmp_path, IN_JOB.format(action=action, partitions=partitions))
     assert (done.returncode, done.stdout) == (0, "interrupted 1\n"), done.stderr
+
+
+IMPORTED_ELSEWHERE = """
+import os, signal, threading, time
+
+def imports():
+    global tidemill
+    import tidemill
+
+thread = threading.Thread(target=imports)
+thread.start()
+thread.join()
+
+def work(item):
+    if item == 0:
+        waits.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+
+waits = threading.Event()
+numbers = tidemill.SparkContext("local[2]", "program").parallelize(range(100_000), 2).map(work)
+try:
+    waits.set()
+    numbers.collect()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_the_main_thread_is_not_the_one_that_imports(tmp_path: Path) -> None:
+    done = run(tmp_path, IMPORTED_ELSEWHERE, begin="")
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import pytest
@@ -62,7 +63,9 @@ def test_a_context_of_a_kafka_stream_that_never_started_is_freed(sc):
         def look(rdd):
             return rdd
 
-        stream = KafkaUtils.createDirectStream(StreamingContext(sc, 1), ["orders"], {"bootstrap.servers": "localhost:1"})
+        stream = KafkaUtils.createDirectStream(
+            StreamingContext(sc, 1), ["orders"], {"bootstrap.servers": "localhost:1"}
+        )
         stream.transform(look).pprint()
         stream.foreachRDD(look)
         return weakref.ref(look)
@@ -163,3 +166,18 @@ def test_rdds_of_a_stopped_stream_can_be_used(sc, program, tmp_path):
     rdd, rows = kept[-1]
     assert sorted(rdd.collect()) == rows
     assert rdd.map(repr).count() == len(rows)
+
+
+def test_what_threads_of_a_stream_have_is_freed_with_it(sc):
+    class Kept:
+        pass
+
+    local, refs = threading.local(), []
+
+    def keep(rdd):
+        local.kept = Kept()
+        refs.append(weakref.ref(local.kept))
+
+    ref = run_to_the_end(sc, lambda ssc, stream, done: stream.foreachRDD(lambda rdd: (keep(rdd), done.append(1))))
+    eventually(lambda: freed(sc, ref), "the end of the context")
+    assert [ref() for ref in refs] == [None] * len(refs)

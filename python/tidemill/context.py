@@ -113,6 +113,7 @@ class SparkContext(InputFunctions, JobFunctions):
         self._lineage_lock = threading.RLock()
         self._lineage_version = 0
         self._jobs = Jobs()
+        self._home = self._jobs.home
         self._checkpoints = Checkpoints(self)
         self._added = AddedFiles()
         self.startTime = int(time.time() * 1000)
@@ -153,7 +154,9 @@ class SparkContext(InputFunctions, JobFunctions):
             return cls._active_spark_context or cls(conf=conf or SparkConf())
 
     def stop(self) -> None:
-        """Stops the engine. Doing so again does nothing."""
+        """Stops the engine. Doing so again does nothing, nor does it in a process that was forked: the engine is not there."""
+        if not self._home.is_here():
+            return
         with SparkContext._lock:
             if self._stopped:
                 return
@@ -181,6 +184,7 @@ class SparkContext(InputFunctions, JobFunctions):
     def _check_alive(self) -> None:
         if self._stopped:
             raise PySparkRuntimeError("Cannot call methods on a stopped SparkContext: make a new one")
+        self._home.check()
 
     def _paths(self, key: str) -> list[str]:
         """The paths of a setting that has commas between them."""

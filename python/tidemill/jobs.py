@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._native import Items
 from .callsite import call_site
 from .errors import PySparkRuntimeError
+from .process import Home
 from .stages import Stage, fused
 from .taskcontext import TaskFunction, chain_name
 
@@ -154,11 +155,13 @@ class Jobs:
         self._jobs: OrderedDict[int, Job] = OrderedDict()
         self._next_id = 0
         self.local_properties = LocalProperties()
+        self.home = Home()
 
     def run(
         self, rdd: Lineage[Any], stage: Stage | None, partitions: Sequence[int] | None, name: str
     ) -> list[list[Any]]:
         """What `stage` makes of the partitions of an RDD (all of them, or those asked for), a list for each."""
+        self.home.check()
         total = rdd.getNumPartitions()
         if not (total if partitions is None else partitions):
             return []

@@ -121,6 +121,7 @@ class StreamingContext:
         With `spark.streaming.stopGracefullyOnShutdown` what was received is processed before a program ends that has come to its end, or
         that SIGTERM has told to, unless it handles that itself or starts its stream in another than the main thread.
         """
+        self._sc._home.check()
         self._properties.update(self._sc._local_properties.snapshot())
         if self._sc.getCheckpointDir() is not None:
             # All that Spark asks of a program with states.
@@ -155,6 +156,10 @@ class StreamingContext:
 
         Stopping twice is no error. Ctrl-C ends the wait for a batch that runs: nobody waits for its end any more, and no other batch begins.
         """
+        if not self._sc._home.is_here():
+            # What would end belongs to the process that this one was forked from.
+            self._forget()
+            return
         try:
             self._native.stop(False, stopGraceFully)
         except KeyboardInterrupt:
@@ -284,6 +289,7 @@ class StreamingContext:
         return native_rdd(rows if isinstance(rows, RDD) else self._sc.parallelize(rows))
 
     def _await(self, timeout: float | None) -> bool:
+        self._sc._home.check()
         try:
             wait = None if timeout is None or timeout < 0 else duration_ms(timeout)
             stopped = self._native.await_termination(wait)
@@ -314,7 +320,8 @@ def _is_active() -> bool:
 def _stop_on_shutdown() -> None:
     """Ends the streams of a program that ends: their threads must not call Python while that is taken down."""
     for running in list(StreamingContext._running):
-        running._native.stop_on_shutdown()
+        if running._sc._home.is_here():
+            running._native.stop_on_shutdown()
 
 
 _termination = Termination(_is_active, _stop_on_shutdown)
