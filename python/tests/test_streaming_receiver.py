@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from itertools import islice
 
 import pytest
+from programs import command
 from streaming_batches import INTERVAL, collected, eventually, wait_for
 
 from tidemill.streaming import Receiver, StreamingContext
@@ -118,3 +121,37 @@ def test_several_receivers(ssc):
     seen = collected(ssc.union(*streams).countByValue())
     ssc.start()
     wait_for(ssc, lambda: sorted(rows(seen)) == [(0, 3), (1, 3), (2, 3)])
+
+
+LOGGED = """
+class Numbers(Receiver):
+    def onStart(self):
+        if sys.argv[1] == "receives":
+            for begin in range(0, 1000, 10):
+                self.storeMany(range(begin, begin + 10))
+            print("stored", flush=True)
+
+def program():
+    ssc = StreamingContext(context(spark_streaming_receiver_writeAheadLog_enable="true"), 2)
+    pairs = ssc.receiverStream(Numbers()).map(lambda n: ("sum", n))
+    sums = pairs.updateStateByKey(lambda new, before: sum(new) + (before or 0))
+    sums.foreachRDD(lambda rdd: print("sum", dict(rdd.collect()).get("sum"), flush=True))
+    return ssc
+
+ssc = StreamingContext.getOrCreate(os.path.join(os.path.dirname(__file__), "checkpoint"), program)
+ssc.start()
+ssc.awaitTermination()
+"""
+
+
+def test_what_was_stored_is_there_after_a_kill(tmp_path):
+    """The program is killed when the last rows are stored, before or after their batch; with the next batch they are all in the sum."""
+    for what, wanted in (("receives", "stored"), ("waits", "sum 499500"), ("waits", "sum 499500")):
+        arguments = command(tmp_path, LOGGED)
+        arguments["args"].append(what)
+        with subprocess.Popen(**arguments, stdout=subprocess.PIPE) as process:
+            try:
+                assert any(line.rstrip() == wanted for line in islice(process.stdout, 10))
+            finally:
+                process.kill()
+
