@@ -27,6 +27,7 @@ mod ledger;
 pub mod lineage;
 pub mod listener;
 pub mod log;
+mod loop_threads;
 pub mod micro_batch;
 pub mod operator;
 pub mod planner;

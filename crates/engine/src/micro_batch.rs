@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{JoinHandle, ThreadId};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,12 +18,13 @@ use parking_lot::{Condvar, Mutex};
 use crate::batch::{Batch, BatchId, BatchStamp, StreamId};
 use crate::batch_run::{BatchRun, Moment};
 use crate::clock::Waker;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint;
 use crate::function::{catch_panic, on_driver};
 use crate::input::{Input, end_all, start_all, stop_all};
 use crate::ledger::Ledger;
 use crate::listener::StreamingEvent;
+use crate::loop_threads::{ReleaseAtEnd, spawn};
 use crate::planner::{Job, StateStep};
 use crate::recovery::{Bound, CheckpointLogs, Resume};
 pub use crate::setup::Setup;
@@ -60,20 +60,6 @@ struct Shared {
     progress: Mutex<Progress>,
     idle: Condvar,
     turns: StateTurns,
-    /// The threads of the loop that have not ended.
-    at_work: AtomicUsize,
-}
-
-/// One of the threads of the loop. With the last one goes what the program has given to the stream: it may hold who holds the stream.
-struct AtWork(Arc<Shared>);
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        if self.0.at_work.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.setup.planner.over();
-            self.0.setup.bus.end();
-        }
-    }
 }
 
 struct Progress {
@@ -116,21 +102,19 @@ impl MicroBatchExecution {
         let progress = Mutex::new(Progress { next: resume.next, ends, running: 0, generated: None, over: false });
         let (waker, halted, ledger) = (Waker::default(), Waker::default(), Ledger::new(logs, setup.retained_batches));
         let (idle, turns) = (Condvar::new(), StateTurns::new(Arc::clone(&setup.state), Arc::clone(&setup.planner)));
-        let job_threads = setup.concurrent_jobs.max(1);
-        let at_work = AtomicUsize::new(job_threads + 1);
-        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle, turns, at_work });
+        let shared = Arc::new(Shared { setup, ledger, waker, halted, progress, idle, turns });
         shared.setup.bus.post(StreamingEvent::StreamingStarted(now));
 
         let (sender, queue) = unbounded::<QueuedJob>();
         let spawn_all = || -> Result<Threads> {
+            let release = ReleaseAtEnd::new(&shared.setup.planner, &shared.setup.bus);
             let job = |n| {
-                let (at_work, queue) = (AtWork(Arc::clone(&shared)), queue.clone());
-                spawn(format!("tidemill-job-{n}"), move || at_work.0.run_jobs(&queue))
+                let (shared, queue) = (Arc::clone(&shared), queue.clone());
+                spawn(format!("tidemill-job-{n}"), release.after(move || shared.run_jobs(&queue)))
             };
-            let jobs = (0..job_threads).map(job).collect::<Result<Vec<_>>>()?;
-            let at_work = AtWork(Arc::clone(&shared));
-            // The sender goes first: without it the threads of the jobs end.
-            let body = move || at_work.0.generate_batches(unfinished, first, sender);
+            let jobs = (0..shared.setup.concurrent_jobs.max(1)).map(job).collect::<Result<Vec<_>>>()?;
+            let shared = Arc::clone(&shared);
+            let body = release.after(move || shared.generate_batches(unfinished, first, &sender));
             Ok(Threads { generator: spawn("tidemill-batches".into(), body)?, jobs })
         };
         let threads = spawn_all().inspect_err(|_| stop_all(&shared.setup.inputs))?;
@@ -206,16 +190,8 @@ impl Drop for MicroBatchExecution {
     }
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(body)
-        .map_err(|error| Error::retry("a thread of the loop can't be started").with_source(error))
-}
-
 impl Shared {
-    fn generate_batches(self: &Arc<Self>, unfinished: Vec<Batch>, first: Time, queue: Sender<QueuedJob>) {
-        let queue = &queue;
+    fn generate_batches(self: &Arc<Self>, unfinished: Vec<Batch>, first: Time, queue: &Sender<QueuedJob>) {
         for batch in unfinished {
             if self.halted.is_awake() {
                 break;
