@@ -19,7 +19,7 @@ fn random_kills_lose_and_double_nothing() {
         let kills =
             Kills { kills: 15, server_kills: 0, source, sink, seed: 7, interval_ms: 20, life_ms: 500, plant, folder };
         let verdict = kills.run(CHAOS.as_ref()).unwrap();
-        assert!(verdict.is_exact() && verdict.batches > 10, "{sink:?}: {verdict}");
+        assert!(verdict.is_exact() && verdict.batches > 1, "{sink:?}: {verdict}");
     }
 }
 
@@ -36,6 +36,6 @@ fn random_kills_of_program_and_server_lose_and_double_nothing() {
         let kills =
             Kills { kills: 10, server_kills: 2, source, sink, seed: 7, interval_ms: 50, life_ms, plant, folder };
         let verdict = kills.run(CHAOS.as_ref()).unwrap();
-        assert!(verdict.is_exact() && verdict.batches > 10, "{sink:?}: {verdict}");
+        assert!(verdict.is_exact() && verdict.batches > 1, "{sink:?}: {verdict}");
     }
 }
