@@ -29,9 +29,6 @@ def context(**settings):
         conf.set(key.replace("_", "."), value)
     return SparkContext("local[2]", "program", conf=conf)
 
-# A program that was started in the background may ignore it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 """
