@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import pickle
 import sys
 import threading
@@ -19,6 +20,7 @@ from .stages import Stage, chained, fused
 
 __all__ = ["TaskContext", "TaskFunction", "forget_task"]
 
+_log = logging.getLogger(__name__)
 _attempts = itertools.count()
 _NAMES_SHOWN = 4
 # The context of the task that a thread runs, by the thread's number.
@@ -145,6 +147,7 @@ class TaskFunction:
                 pickled = cloudpickle.dumps((self._stages, self._stage_id), pickle.HIGHEST_PROTOCOL)
                 classes = main_classes()
             except Exception:
+                _log.info("a function stays in the program's own process, for it can't be pickled", exc_info=True)
                 return None
         files = None if SparkFiles._added is None else SparkFiles._added._root
         as_pyspark = getattr(sys.modules.get("pyspark"), "__tidemill__", False)
