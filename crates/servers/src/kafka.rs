@@ -98,7 +98,7 @@ impl KafkaServer {
         Ok(server)
     }
 
-    /// A new broker without topics.
+    /// A new broker without topics. It keeps records for ever, for some of those that tests send bear times of 1970.
     ///
     /// # Errors
     /// If Kafka is not installed, or does not start.
@@ -119,7 +119,8 @@ impl KafkaServer {
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=3\nshare.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
-             auto.create.topics.enable=false\nlog.flush.interval.messages=9223372036854775807\n",
+             auto.create.topics.enable=false\nlog.flush.interval.messages=9223372036854775807\n\
+             log.retention.ms=-1\n",
             folder.path().join("log").display(),
         );
         if let Some((user, password)) = &options.sasl {
