@@ -5,6 +5,7 @@
 //! has lost its hot form, by a restart or a failed task, gets the rows back. [`changelog::ChangelogStore`] keeps them under a
 //! checkpoint; a [`reader::StateReader`] looks at them there without touching them.
 
+mod append;
 pub mod cell;
 pub mod change;
 pub mod changelog;
@@ -85,6 +86,9 @@ pub trait StateStore: Send + Sync {
 
     /// Takes what changed from the version before to `version`. It is durable after the commit of its batch.
     fn stage(&self, id: &StateId, version: StateVersion, changes: Vec<RecordBatch>) -> Result<()>;
+
+    /// All changes of `batch` are staged: their way to the disk may begin, but nobody waits for it yet.
+    fn states_ready(&self, _batch: BatchId) {}
 
     /// Makes all changes up to those of `batch` durable. Gives the number of the last durable entry, for the commit log.
     fn commit(&self, batch: BatchId) -> Result<Option<u64>>;

@@ -81,7 +81,9 @@ impl StateTurns {
     pub fn run(&self, batch: &Batch, steps: Vec<StateStep>) -> Result<()> {
         self.wait_for_turn(batch.id);
         self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps: Some(steps) });
-        self.settle(batch)
+        self.settle(batch)?;
+        self.store.states_ready(batch.id);
+        Ok(())
     }
 
     /// Plans a batch. Where planning may run its state steps, its turn is waited for, and all states are brought to the version before it.

@@ -1,7 +1,7 @@
 //! `ChangelogStore`: states under a checkpoint, as a log of changes and snapshots that are made of it in the background.
 //!
 //! `state/log` has an entry for every batch that changed anything, numbered by version, with the changes of all partitions of
-//! all operators: one durable write for each batch. Each entry names the one before it, and the commit log names the last
+//! all operators: one durable write for each batch, beside the batch's jobs (`state/append.rs`). Each entry names the one before it, and the commit log names the last
 //! one, so that a missing one is noticed. `state/snapshots` names the snapshots that must be there. A restart takes the newest
 //! snapshot and the changes after it; if that is damaged, an older one and more changes.
 
@@ -14,14 +14,13 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
+use super::append;
 use super::compaction::{self, SnapshotFiles};
-use super::entry::{decode_entry, encode_entry};
 use super::index::{Delta, Index, Way};
 use super::{Apply, StateId, StateStore, StateVersion, restore};
 use crate::batch::BatchId;
 use crate::checkpoint::{AppendLog, CheckpointStorage};
 use crate::error::{Error, Result};
-use crate::failpoint;
 
 pub use super::index::SnapshotPolicy;
 
@@ -31,10 +30,9 @@ pub const STATE_LOG: &str = "state/log";
 /// The store.
 pub struct ChangelogStore {
     shared: Arc<Shared>,
-    /// Partitions whose snapshot is due; closing it ends the background thread.
-    due: Option<Sender<StateId>>,
-    background: Option<JoinHandle<()>>,
-    policy: SnapshotPolicy,
+    /// Batches whose states are there; closing it ends the thread that appends them.
+    ready: Option<Sender<BatchId>>,
+    background: Vec<JoinHandle<()>>,
 }
 
 pub(super) struct Shared {
@@ -42,6 +40,7 @@ pub(super) struct Shared {
     pub(super) inner: Mutex<Inner>,
     /// The store is closed: snapshots that are due stay so.
     pub(super) closed: AtomicBool,
+    pub(super) policy: SnapshotPolicy,
 }
 
 pub(super) struct Inner {
@@ -49,14 +48,19 @@ pub(super) struct Inner {
     pub(super) index: Index,
     pub(super) snapshots: SnapshotFiles,
     /// The last entry.
-    last: Option<u64>,
+    pub(super) last: Option<u64>,
     /// The last entry that the log has forgotten.
     pub(super) purged: Option<u64>,
-    staged: BTreeMap<StateVersion, BTreeMap<StateId, Vec<RecordBatch>>>,
+    pub(super) staged: BTreeMap<StateVersion, BTreeMap<StateId, Vec<RecordBatch>>>,
     /// The version of the last batch that is known to be in the commit log: snapshots go as far as that.
     pub(super) confirmed: StateVersion,
-    appended: StateVersion,
+    /// What went wrong with the append ahead of the last commit.
+    pub(super) failed: Option<Error>,
+    /// The version of the last batch that was to be committed: its entry may be in the commit log.
+    committing: StateVersion,
     oldest: StateVersion,
+    /// Partitions whose snapshot is due; closing it ends the thread that makes them.
+    pub(super) due: Option<Sender<StateId>>,
 }
 
 impl ChangelogStore {
@@ -80,6 +84,7 @@ impl ChangelogStore {
         let mut index = Index::default();
         let purged = restore::read_log(log.as_ref(), reached, &mut index)?;
         let snapshots = SnapshotFiles::open(&*storage, reached, purged, &mut index)?;
+        let (due, snapshots_due) = channel();
         let inner = Inner {
             last: log.numbers().last().copied(),
             log,
@@ -88,17 +93,27 @@ impl ChangelogStore {
             purged,
             staged: BTreeMap::new(),
             confirmed: reached,
-            appended: reached,
+            failed: None,
+            committing: reached,
             oldest: StateVersion::default(),
+            due: Some(due),
         };
-        let shared = Arc::new(Shared { storage, inner: Mutex::new(inner), closed: AtomicBool::new(false) });
-        let (due, queue) = channel();
-        let own = Arc::clone(&shared);
-        let background = std::thread::Builder::new()
-            .name("tidemill-snapshots".into())
-            .spawn(move || compaction::run(&own, &queue))
-            .map_err(|error| Error::retry("the thread that makes snapshots can't be started").with_source(error))?;
-        Ok(Self { shared, due: Some(due), background: Some(background), policy })
+        let shared = Arc::new(Shared { storage, inner: Mutex::new(inner), closed: AtomicBool::new(false), policy });
+        let (ready, batches) = channel();
+        let mut store = Self { shared, ready: Some(ready), background: Vec::new() };
+        store.spawn("tidemill-snapshots", move |shared| compaction::run(shared, &snapshots_due))?;
+        store.spawn("tidemill-state-log", move |shared| append::run(shared, &batches))?;
+        Ok(store)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || body(&shared))
+            .map_err(|error| Error::retry(format!("the thread {name} can't be started")).with_source(error))?;
+        self.background.push(thread);
+        Ok(())
     }
 
     /// The partitions that have state at version `at`.
@@ -146,10 +161,9 @@ impl Drop for ChangelogStore {
     fn drop(&mut self) {
         // Whoever opens the checkpoint next must be alone with it.
         self.shared.closed.store(true, Ordering::Relaxed);
-        self.due = None;
-        if let Some(background) = self.background.take() {
-            let _ = background.join();
-        }
+        self.shared.inner.lock().due = None;
+        self.ready = None;
+        self.background.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -202,37 +216,21 @@ impl StateStore for ChangelogStore {
         Ok(())
     }
 
+    fn states_ready(&self, batch: BatchId) {
+        if let Some(ready) = &self.ready {
+            // The thread lives as long as the sender.
+            let _ = ready.send(batch);
+        }
+    }
+
     fn commit(&self, batch: BatchId) -> Result<Option<u64>> {
         let mut inner = self.shared.inner.lock();
-        let inner = &mut *inner;
-        let after = StateVersion::after(batch);
-        inner.confirmed = inner.confirmed.max(inner.appended.min(StateVersion::before(batch)));
-        let mut due = Vec::new();
-        while let Some(first) = inner.staged.first_entry().filter(|entry| *entry.key() <= after) {
-            let version = *first.key();
-            let changes = first.get().iter().map(|(id, batches)| (&*id.operator, id.partition, batches.as_slice()));
-            let body = encode_entry(inner.last, changes)?;
-            let entry = decode_entry(&body, "a new entry")?;
-            failpoint::hit("state-append");
-            inner.log.append(version.0, &body)?;
-            failpoint::hit("state-appended");
-            inner.last = Some(version.0);
-            first.remove();
-            for (frame, range) in entry.frames {
-                let id = StateId { operator: frame.operator.into(), partition: frame.partition };
-                let versions = inner.index.entry(id.clone()).or_default();
-                versions.deltas.push(Delta { version, range });
-                if !versions.queued && versions.is_due(self.policy) {
-                    versions.queued = true;
-                    due.push(id);
-                }
-            }
+        inner.confirmed = inner.confirmed.max(inner.committing.min(StateVersion::before(batch)));
+        match inner.failed.take() {
+            Some(error) => return Err(error),
+            None => inner.append(StateVersion::after(batch), self.shared.policy)?,
         }
-        inner.appended = inner.appended.max(after);
-        if let Some(sender) = &self.due {
-            // The thread lives as long as the sender.
-            due.into_iter().for_each(|id| drop(sender.send(id)));
-        }
+        inner.committing = inner.committing.max(StateVersion::after(batch));
         Ok(inner.last)
     }
 

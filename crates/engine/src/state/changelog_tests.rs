@@ -24,22 +24,25 @@ fn open(folder: &Path, committed: Option<u64>, logged: Option<u64>, policy: Snap
 }
 
 /// Batch n sets key n % 5 to n, and removes key (n + 1) % 5 where n is a multiple of 3; partition 1 sees even batches only.
-fn write(store: &ChangelogStore, batches: std::ops::Range<u64>) -> Result<Option<u64>> {
-    let mut last = None;
-    for n in batches {
-        for partition in 0..=1 {
-            if partition == 0 || n % 2 == 0 {
-                let mut changes = ChangeWriter::default();
-                changes.put(&(n % 5), &n)?;
-                if n % 3 == 0 {
-                    changes.remove(&((n + 1) % 5))?;
-                }
-                store.stage(&id(partition), StateVersion(n + 1), changes.finish()?)?;
+fn stage(store: &ChangelogStore, n: u64) -> Result<()> {
+    for partition in 0..=1 {
+        if partition == 0 || n.is_multiple_of(2) {
+            let mut changes = ChangeWriter::default();
+            changes.put(&(n % 5), &n)?;
+            if n.is_multiple_of(3) {
+                changes.remove(&((n + 1) % 5))?;
             }
+            store.stage(&id(partition), StateVersion(n + 1), changes.finish()?)?;
         }
-        last = store.commit(BatchId(n))?;
     }
-    Ok(last)
+    Ok(())
+}
+
+fn write(store: &ChangelogStore, mut batches: std::ops::Range<u64>) -> Result<Option<u64>> {
+    batches.try_fold(None, |_, n| {
+        stage(store, n)?;
+        store.commit(BatchId(n))
+    })
 }
 
 fn expected(partition: u32, at: u64) -> BTreeMap<u64, u64> {
@@ -119,6 +122,34 @@ fn every_version_comes_back_from_changes_and_snapshots() {
         check(&store, 35..=40);
         let taken = files(folder.path(), ".snapshot").len();
         assert!(taken >= 2, "{taken}");
+    }
+}
+
+#[test]
+fn changes_are_appended_while_jobs_run_and_count_from_the_commit_on() {
+    for committed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        // Snapshots are due at once, but none goes further than what is committed.
+        let policy = SnapshotPolicy { deltas: 1, bytes: u64::MAX };
+        let store = open(folder.path(), None, None, policy).unwrap();
+        write(&store, 0..4).unwrap();
+        stage(&store, 4).unwrap();
+        store.states_ready(BatchId(4));
+        while !store.versions(&id(0)).contains(&StateVersion(5)) {
+            std::thread::yield_now();
+        }
+        check(&store, 4..=5);
+        store.snapshot_all().unwrap();
+        if committed {
+            assert_eq!(store.commit(BatchId(4)).unwrap(), Some(5));
+        }
+        drop(store);
+        let last = if committed { 4 } else { 3 };
+        let store = open(folder.path(), Some(last), Some(last + 1), policy).unwrap();
+        assert_eq!(store.latest(&id(0), StateVersion(9)), Some(StateVersion(last + 1)));
+        check(&store, last..=last + 1);
+        write(&store, last + 1..10).unwrap();
+        check(&store, 10..=10);
     }
 }
 
