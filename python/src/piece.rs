@@ -286,15 +286,23 @@ impl Items {
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if let Reading::Begun(iterator) = &*self.state.lock() {
+            return Ok(iterator.clone_ref(py));
+        }
+        // Not under the lock: whatever makes objects may run functions of the program's, by the collector, and give others the interpreter.
+        let lists = Py::new(py, Lists { pieces: parking_lot::Mutex::default() })?;
+        let chain = py.import("itertools")?.getattr("chain")?;
+        let iterator = chain.call_method1("from_iterable", (lists.clone_ref(py),))?.unbind();
         let mut state = self.state.lock();
-        let pieces = match &mut *state {
-            Reading::Begun(iterator) => return Ok(iterator.clone_ref(py)),
-            Reading::Whole(pieces) => std::mem::take(pieces),
-        };
-        let lists = Py::new(py, Lists { pieces: parking_lot::Mutex::new(pieces.into_iter()) })?;
-        let iterator = py.import("itertools")?.getattr("chain")?.call_method1("from_iterable", (lists,))?.unbind();
-        *state = Reading::Begun(iterator.clone_ref(py));
-        Ok(iterator)
+        match &mut *state {
+            // Somebody was faster.
+            Reading::Begun(theirs) => Ok(theirs.clone_ref(py)),
+            Reading::Whole(pieces) => {
+                *lists.get().pieces.lock() = std::mem::take(pieces).into_iter();
+                *state = Reading::Begun(iterator.clone_ref(py));
+                Ok(iterator)
+            }
+        }
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

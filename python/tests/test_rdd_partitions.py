@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import run
 
 from tidemill import SparkContext, TidemillError, portable_hash
 from tidemill.rdd import Partitioner
@@ -187,3 +189,32 @@ def test_portable_hash_of_what_has_none(sc: SparkContext) -> None:
         portable_hash([1])
     with pytest.raises(TidemillError, match="unhashable"):
         sc.parallelize([([1], 1)]).groupByKey(2).collect()
+
+
+FINALIZER = """
+import gc
+
+class Looks:
+    def __init__(self, items):
+        self.items, self.me = items, self
+
+    def __del__(self):
+        seen.append(next(self.items))
+
+def begin(split, items):
+    Looks(items)
+    gc.set_threshold(1)
+    begun = iter(items)
+    gc.set_threshold(700)
+    return begun
+
+seen = []
+pairs = context().parallelize([(n, n) for n in range(5)], 1).partitionBy(1)
+rest = pairs.mapPartitionsWithIndex(begin).partitionBy(1).collect()
+print(sorted(n for n, _ in rest + seen))
+"""
+
+
+def test_a_finalizer_may_read_the_partition_that_is_being_begun(tmp_path: Path) -> None:
+    done = run(tmp_path, FINALIZER)
+    assert (done.returncode, done.stdout) == (0, "[0, 1, 2, 3, 4]\n"), done.stderr
