@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ const START: Duration = Duration::from_secs(60);
 /// Frames up to this size go out in one call.
 const SMALL: usize = 64 << 10;
 
+/// SIGINT and SIGTERM, which a worker ignores as soon as it can.
+const IGNORED: [i32; 2] = [2, 15];
+/// So many times a worker is started that such a signal ends.
+const MOST_STARTS: usize = 3;
+
 /// A worker process. It ends when this is dropped.
 pub struct Worker {
     /// The process that has started it.
@@ -54,6 +60,17 @@ pub struct Worker {
 impl Worker {
     /// Starts the interpreter with this command, and waits until it is there.
     pub fn start(command: &[String]) -> Result<Self> {
+        let mut started = Self::start_once(command);
+        for _ in 1..MOST_STARTS {
+            match started {
+                Err(NotStarted { too_early: true, .. }) => started = Self::start_once(command),
+                _ => break,
+            }
+        }
+        started.map_err(|failed| failed.error)
+    }
+
+    fn start_once(command: &[String]) -> std::result::Result<Self, NotStarted> {
         let failed = |error: io::Error| Error::retry("a Python worker can't be started").with_source(error);
         let (program, arguments) = command.split_first().ok_or_else(|| Error::internal("workers have no command"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
@@ -61,10 +78,13 @@ impl Worker {
         let (child, parent) = (child.map_err(failed)?, std::process::id());
         let mut worker = Self { parent, child, socket, functions: HashSet::new(), broadcasts: HashMap::new() };
         worker.socket.set_read_timeout(Some(START)).map_err(failed)?;
-        let hello = worker
-            .receive(&mut || Err(Error::retry("a Python worker did not say within a minute that it is there")))?;
+        let late = || Err(Error::retry("a Python worker did not say within a minute that it is there"));
+        let hello = worker.receive(&mut { late }).map_err(|error| {
+            let signal = worker.child.try_wait().ok().flatten().and_then(|status| status.signal());
+            NotStarted { error, too_early: signal.is_some_and(|signal| IGNORED.contains(&signal)) }
+        })?;
         worker.socket.set_read_timeout(None).map_err(failed)?;
-        if hello.0 == HELLO { Ok(worker) } else { Err(strange(hello.0)) }
+        if hello.0 == HELLO { Ok(worker) } else { Err(strange(hello.0).into()) }
     }
 
     /// Sends a frame.
@@ -129,6 +149,19 @@ impl Worker {
             "the Python worker that ran it ended ({how}). A library in C, or os._exit, may have ended it, or the system for want of memory: \
              see what was written to standard error. With tidemill.python.functions=driver functions run in the program's own process"
         ))
+    }
+}
+
+/// Why there is no worker.
+struct NotStarted {
+    error: Error,
+    /// A signal to all processes of the program came before it could ignore that.
+    too_early: bool,
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> Self {
+        Self { error, too_early: false }
     }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import operator
 import os
 import signal
@@ -21,6 +23,7 @@ from streaming_batches import eventually
 
 import tidemill
 from tidemill import PythonException, SparkConf, SparkContext, SparkFiles, TaskContext, TidemillError
+from tidemill.worker_command import worker_command
 
 PLACES = ("driver", "workers", "auto")
 Point = namedtuple("Point", "x y")
@@ -267,20 +270,29 @@ sc.parallelize(range(2), 1).foreach(lambda n: print("function", os.getpid(), flu
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_the_program(tmp_path: Path, how: signal.Signals) -> None:
+@contextlib.contextmanager
+def started(tmp_path: Path, text: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs."""
     script = tmp_path / "killed.py"
-    script.write_text(PROGRAM.replace("time.sleep(3600)", "time.sleep(1)"))
+    script.write_text(text)
     path = os.pathsep.join(filter(None, [str(Path(tidemill.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    program = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert program.stdout is not None
-    word, pid = program.stdout.readline().split()
-    assert word == "function" and not gone(int(pid))
-    program.send_signal(how)
-    program.wait()
-    eventually(lambda: gone(int(pid)), "the worker's end")
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_the_program(tmp_path: Path, how: signal.Signals) -> None:
+    with started(tmp_path, PROGRAM) as program:
+        assert program.stdout is not None
+        word, pid = program.stdout.readline().split()
+        assert word == "function" and not gone(int(pid))
+        program.send_signal(how)
+        program.wait()
+        eventually(lambda: gone(int(pid)), "the worker's end")
 
 
 def test_a_stream_with_state_and_windows(tmp_path: Path) -> None:
@@ -296,3 +308,56 @@ def test_a_stream_with_state_and_windows(tmp_path: Path) -> None:
         with context(place) as sc:
             results.append(streaming_batches.run(sc, program, batches, checkpoint=tmp_path / place, interval=0.1))
     assert results[0] == results[1] == results[2] and results[0][-1]
+
+
+GROUP = """
+import os, signal, sys, threading, time
+from tidemill import SparkConf, SparkContext
+
+def work(n):
+    print("function", os.getpid(), flush=True)
+    time.sleep(0.5)
+    return n
+
+os.setpgid(0, 0)
+heard = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: heard.set())
+sc = SparkContext("local[2]", "group", conf=SparkConf().set("tidemill.python.functions", "workers"))
+result = []
+job = threading.Thread(target=lambda: result.extend(sc.parallelize(range(4), 4).map(work).collect()))
+job.start()
+while not heard.wait(0.01):
+    pass
+job.join()
+print(result, flush=True)
+"""
+
+
+def test_a_signal_to_all_processes_of_the_program_leaves_tasks_alone(tmp_path: Path) -> None:
+    with started(tmp_path, GROUP) as program:
+        assert program.stdout is not None and program.stdout.readline().startswith("function")
+        os.killpg(program.pid, signal.SIGTERM)
+        rest, _ = program.communicate(timeout=60)
+    assert rest.splitlines()[-1] == "[0, 1, 2, 3]"
+
+
+def test_processes_that_functions_start_hear_sigterm(sc: SparkContext) -> None:
+    def ends(_: int) -> list[int | None]:
+        child = subprocess.Popen(["sleep", "3600"])
+        forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+        forked.start()
+        child.terminate()
+        forked.terminate()
+        forked.join(30)
+        return [child.wait(30), forked.exitcode]
+
+    assert sc.parallelize([1], 1).map(ends).collect() == [[-signal.SIGTERM, -signal.SIGTERM]]
+
+
+def test_a_signal_to_a_worker_that_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *arguments = worker_command()
+    ends_first = f'mkdir {tmp_path}/begun 2>/dev/null && kill -TERM $$; exec "$0" "$@"'
+    monkeypatch.setattr(tidemill.context, "worker_command", lambda: ["sh", "-c", ends_first, program, *arguments])
+    with context("workers") as sc:
+        assert sc.parallelize([1], 1).map(slow).collect() == [1]
+    assert (tmp_path / "begun").exists()

@@ -2,13 +2,15 @@
 
 The engine starts it with a socket as its standard input, and says what to run; `python/src/worker.rs` is the other side, and has the
 form of what is said. The worker asks and the engine answers, whichever thread of the worker it is that asks. It ends when the engine closes
-the socket, or is gone.
+the socket, or is gone, also in the middle of a function; signals that are sent to all processes of the program don't end it.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import select
+import signal
 import socket
 import sys
 import threading
@@ -155,11 +157,28 @@ def _described(error: BaseException) -> bytes:
         return dumps((text, None))
 
 
+def _end_with(connection: socket.socket) -> None:
+    """Ends this process when the other side of the connection is closed."""
+    watch = select.poll()
+    # That it is closed is told without being asked for.
+    watch.register(connection, 0)
+    while not watch.poll():
+        pass
+    os._exit(1)
+
+
+def _hear_signals() -> None:
+    """Has a process that was forked here, by multiprocessing say, end by SIGTERM: this one does not."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main() -> None:
     """Serves the engine over the standard input, which functions see empty."""
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
+    os.register_at_fork(after_in_child=_hear_signals)
+    threading.Thread(target=_end_with, args=(connection,), name="tidemill-watch", daemon=True).start()
     WorkersAccumulator.all = {}
     Worker(connection).serve()
     # Not by way of what functions have left: threads that run, and handlers at exit that were meant for the program.

@@ -12,9 +12,10 @@ def worker_command() -> list[str]:
     # A frozen program is its own executable: it would start itself.
     if not sys.executable or getattr(sys, "frozen", False):
         return []
-    # Ctrl-C is the program's to handle.
+    # Ctrl-C and SIGTERM are the program's to handle, also while modules are imported here. A handler that does nothing, and not SIG_IGN,
+    # which processes that functions start would inherit: they could not be told to end.
     program = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        f"sys.path[:] = {sys.path!r}; from {__package__}.worker import main; main()"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, lambda *_: None); "
+        f"signal.siginterrupt(signal.SIGTERM, False); sys.path[:] = {sys.path!r}; from {__package__}.worker import main; main()"
     )
     return [sys.executable, "-c", program]
