@@ -167,9 +167,20 @@ def _end_with(connection: socket.socket) -> None:
     os._exit(1)
 
 
-def _hear_signals() -> None:
-    """Has a process that was forked here, by multiprocessing say, end by SIGTERM: this one does not."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _have_forks_end_by_signals() -> None:
+    """Has processes that are forked here, by multiprocessing say, end by SIGTERM, which this one ignores."""
+    terminate = (signal.SIGTERM,)
+
+    def in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, terminate)
+
+    # One that comes in between waits.
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, terminate),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, terminate),
+        after_in_child=in_child,
+    )
 
 
 def main() -> None:
@@ -177,7 +188,7 @@ def main() -> None:
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    os.register_at_fork(after_in_child=_hear_signals)
+    _have_forks_end_by_signals()
     threading.Thread(target=_end_with, args=(connection,), name="tidemill-watch", daemon=True).start()
     WorkersAccumulator.all = {}
     Worker(connection).serve()
