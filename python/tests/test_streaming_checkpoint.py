@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from streaming_batches import INTERVAL, by_key, collected, run, wait_for
+from streaming_batches import INTERVAL, by_key, collected, eventually, run, wait_for
 
 from tidemill import SparkConf, SparkContext
 from tidemill.streaming import Receiver, StreamingContext
@@ -46,6 +46,16 @@ def test_a_plain_checkpoint_begins_anew(sc, tmp_path, caplog):
             f"the checkpoint of an earlier run is set aside, in {folder}" for folder in aside
         ]
     assert (tmp_path / "mine").read_text() == "stays"
+
+
+def test_what_was_set_aside_long_ago_goes(sc, tmp_path, monkeypatch):
+    monkeypatch.setattr(sc._checkpoints, "folder", None)
+    for _ in range(5):
+        run(sc, lambda s: s.updateStateByKey(total), [[("a", 1)]], checkpoint=tmp_path)
+    last = {"set-aside-2", "set-aside-3", "set-aside-4"}
+    eventually(lambda: {path.name for path in tmp_path.glob("set-aside-*")} == last, "the end of the first one")
+    # Nor is there a folder for RDDs, of which none was checkpointed.
+    assert not (tmp_path / "rdds").exists()
 
 
 def test_get_or_create_goes_on(sc, tmp_path, caplog):

@@ -34,8 +34,12 @@ class Checkpoints:
 
     def set_folder(self, path: str) -> None:
         """Makes a folder for this program below `path`."""
+        os.makedirs(self.name_folder(path))
+
+    def name_folder(self, path: str) -> str:
+        """Has a folder for this program below `path`, which the first checkpoint makes."""
         self.folder = os.path.join(local_path(path), str(uuid.uuid4()))
-        os.makedirs(self.folder)
+        return self.folder
 
     def ask(self, rdd: Lineage[Any]) -> None:
         """Has the RDD written after the next job that it takes part in."""

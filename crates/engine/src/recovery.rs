@@ -1,7 +1,9 @@
 //! Where a restart resumes: the offset log against the commit log, matched with the program by the names of its input streams.
 
+mod aside;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,12 +12,14 @@ use crate::batch::{Batch, BatchId, StreamId};
 use crate::checkpoint::CheckpointStorage;
 use crate::checkpoint::metadata::{CheckpointMetadata, METADATA};
 use crate::checkpoint::place::{CheckpointPlace, Claim};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::log::commit_log::{COMMIT_LOG, CommitLog, Done};
 use crate::log::offset_log::{LoggedBatch, OFFSET_LOG, OffsetLog};
 use crate::source::{Offset, OffsetRange};
 use crate::time::Time;
+
+pub use aside::{remove_oldest_aside, set_aside, set_contents_aside};
 
 /// The logs of a checkpoint, held by this process alone.
 pub struct CheckpointLogs {
@@ -164,69 +168,6 @@ pub fn has_checkpoint(place: &Path) -> Result<bool> {
     Ok(read_checkpoint(storage, claim)?.0.metadata().is_some())
 }
 
-/// Moves a checkpoint folder to a name beside it that is free, and gives that.
-///
-/// # Errors
-/// If it is not a folder of the local disk, or can't be moved.
-pub fn set_aside(place: &Path) -> Result<PathBuf> {
-    let CheckpointPlace::Local(folder) = CheckpointPlace::parse(place)? else {
-        let place = place.display();
-        return Err(Error::usage(format!(
-            "a checkpoint in an object store, {place}, can't be set aside: use another prefix"
-        )));
-    };
-    let failed = |error| Error::retry(format!("can't set {} aside", folder.display())).with_source(error);
-    let mut aside = folder.as_os_str().to_owned();
-    aside.push(".unreadable");
-    while Path::new(&aside).try_exists().map_err(failed)? {
-        aside.push("-");
-    }
-    std::fs::rename(&folder, &aside).map_err(failed)?;
-    Ok(aside.into())
-}
-
-/// What a checkpoint consists of. Without the first one the others are refused: what was moved by half is not mistaken for whole.
-const PARTS: [&str; 5] = [METADATA, OFFSET_LOG, COMMIT_LOG, "state", "sources"];
-
-/// Moves the parts of a checkpoint, if there is one, to a folder of their own within its folder, and gives that. Whatever else lies there
-/// stays: it is the program's.
-///
-/// # Errors
-/// If another driver runs on it; if it is in an object store, or can't be moved.
-pub fn set_contents_aside(place: &Path) -> Result<Option<PathBuf>> {
-    let folder = match CheckpointPlace::parse(place)? {
-        CheckpointPlace::Local(folder) => folder,
-        _ if !has_checkpoint(place)? => return Ok(None),
-        _ => {
-            let place = place.display();
-            return Err(Error::usage(format!(
-                "there is a checkpoint at {place}: go on from it by get_or_create (getOrCreate in Python), or use another prefix"
-            )));
-        }
-    };
-    if !folder.is_dir() {
-        return Ok(None);
-    }
-    // Held until all is moved.
-    let (storage, _claim) = CheckpointPlace::Local(folder.clone()).open_alone()?;
-    match read_checkpoint(storage, Claim::default()) {
-        Ok((logs, _)) if logs.metadata().is_none() => return Ok(None),
-        Err(error) if error.kind() != ErrorKind::Data => return Err(error),
-        // What is damaged is in the way, too.
-        _ => {}
-    }
-    let failed =
-        |error| Error::retry(format!("can't set the checkpoint in {} aside", folder.display())).with_source(error);
-    let mut numbered = (1u64..).map(|number| folder.join(format!("set-aside-{number}")));
-    // There are more numbers than folders.
-    let aside = numbered.find(|aside| !aside.exists()).unwrap_or_default();
-    std::fs::create_dir(&aside).map_err(failed)?;
-    for part in PARTS.iter().filter(|part| folder.join(part).exists()) {
-        std::fs::rename(folder.join(part), aside.join(part)).map_err(failed)?;
-    }
-    Ok(Some(aside))
-}
-
 /// What was planned, less what is done.
 fn resume(planned: Vec<LoggedBatch>, done: &Done) -> Resume {
     let next = planned.last().map_or(BatchId(0), |batch| BatchId(batch.id.0 + 1));
@@ -299,44 +240,6 @@ mod tests {
         assert!(open_checkpoint(folder.path()).unwrap().1.unfinished.is_empty());
         std::fs::remove_file(folder.path().join(METADATA)).unwrap();
         assert!(open_checkpoint(folder.path()).err().unwrap().message().contains("metadata is missing"));
-    }
-
-    #[test]
-    fn a_checkpoint_in_the_way_is_set_aside_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let set_aside = || set_contents_aside(folder.path());
-        assert_eq!(set_contents_aside(&folder.path().join("none")).unwrap(), None);
-        std::fs::write(folder.path().join("other"), "stays").unwrap();
-        // Opened, but of no program.
-        drop(open_checkpoint(folder.path()).unwrap());
-        assert_eq!(set_aside().unwrap(), None);
-        let begin = || {
-            let (logs, resume) = open_checkpoint(folder.path()).unwrap();
-            assert_eq!(resume, Resume::default());
-            logs.set_metadata(metadata()).unwrap();
-            logs.offsets.lock().append(&batch(0, 0, 5)).unwrap();
-            logs.storage.put("sources/a/0/files", "1".into()).unwrap();
-            logs
-        };
-        let logs = begin();
-        assert!(set_aside().unwrap_err().message().contains("another driver"));
-        drop(logs);
-        let aside = folder.path().join("set-aside-1");
-        assert_eq!(set_aside().unwrap(), Some(aside.clone()));
-        assert_eq!(open_checkpoint(&aside).unwrap().1.unfinished, [batch(0, 0, 5)]);
-        assert!(aside.join("sources/a/0/files").exists());
-        assert_eq!(set_aside().unwrap(), None);
-        drop(begin());
-        std::fs::remove_file(folder.path().join(METADATA)).unwrap();
-        assert_eq!(set_aside().unwrap(), Some(folder.path().join("set-aside-2")));
-        drop(begin());
-        assert!(folder.path().join("other").exists());
-        let objects = Path::new("memory:set_aside");
-        assert_eq!(set_contents_aside(objects).unwrap(), None);
-        open_checkpoint(objects).unwrap().0.set_metadata(metadata()).unwrap();
-        assert!(
-            set_contents_aside(objects).unwrap_err().message().contains("there is a checkpoint at memory:set_aside")
-        );
     }
 
     #[test]

@@ -181,7 +181,8 @@ class StreamingContext:
         """Logs batches and states in this folder, so that `getOrCreate` can go on where this run ends; None for none.
 
         This run begins anew, as in PySpark: the start sets aside what an earlier one has left there, in a folder `set-aside-1`, and so
-        on, within this one. Checkpoints of RDDs go there, too, to `rdds`, unless the SparkContext has a folder for them.
+        on, within this one, where the last three stay. Checkpoints of RDDs go there, too, to `rdds`, unless the SparkContext has a folder
+        for them; as in Spark nobody removes them.
         """
         self._native.checkpoint(directory)
         if directory is not None:
@@ -264,7 +265,7 @@ class StreamingContext:
     def _keep_rdds_in(self, directory: str) -> None:
         """Has checkpoints of RDDs lie in the streams' folder, too, unless there is one for them; they can't in an object store."""
         if self._sc.getCheckpointDir() is None and not directory.startswith(_OBJECT_STORES):
-            self._sc.setCheckpointDir(os.path.join(directory, _RDDS))
+            self._sc._checkpoints.name_folder(os.path.join(directory, _RDDS))
 
     def _forget(self) -> None:
         """It is not among those that run any more."""

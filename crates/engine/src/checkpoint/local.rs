@@ -13,6 +13,9 @@ use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
 use crate::failpoint;
 
+/// The file by which a driver has a folder for itself. It stays.
+pub const LOCK: &str = "lock";
+
 /// What files end in while they are written.
 const ASIDE: &str = ".tmp";
 
@@ -65,7 +68,7 @@ impl LocalStorage {
     /// If another driver has it.
     pub fn lock(&self) -> Result<FolderLock> {
         self.check_writable()?;
-        let path = self.folder.join("lock");
+        let path = self.folder.join(LOCK);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| unwritable(&path, error))?;
         match file.try_lock() {
@@ -123,7 +126,7 @@ impl CheckpointStorage for LocalStorage {
         let mut names = Vec::new();
         walk(&folder, &mut |path, name| {
             // `lock` and files that are being written are not names of the checkpoint.
-            let own = check_name(name).is_ok() && path != self.folder.join("lock");
+            let own = check_name(name).is_ok() && path != self.folder.join(LOCK);
             if let Some(name) = path.strip_prefix(&self.folder).ok().and_then(Path::to_str).filter(|_| own) {
                 names.push(name.to_string());
             }
