@@ -56,9 +56,23 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("action", ["collect()", "count()", "foreach(lambda n: None)", "map(str).reduce(min)"])
+ACTIONS = [
+    "collect()",
+    "count()",
+    "foreach(lambda n: None)",
+    "map(str).reduce(min)",
+    "map(lambda n: (n % 3, n)).groupByKey().collect()",
+    "map(lambda n: (n % 3, 1)).reduceByKey(max).join(sc.parallelize([(1, 1)])).count()",
+    "cache().map(str).distinct().count()",
+    "saveAsTextFile('{folder}')",
+    "repartition(3).saveAsTextFile('{folder}')",
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_one_ends_the_tasks_of_a_job(tmp_path: Path, action: str, partitions: int) -> None:
+    action = action.format(folder=tmp_path / "out")
     done = run(tmp_path, IN_JOB.format(action=action, partitions=partitions))
     assert (done.returncode, done.stdout) == (0, "interrupted 1\n"), done.stderr
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tidemill import SparkContext, TaskContext
+from tidemill import RDD, SparkContext, TaskContext
 
 
 def test_runJob(sc: SparkContext) -> None:
@@ -83,11 +85,26 @@ def test_tags_are_checked(sc: SparkContext, tag: Any, text: str) -> None:
         assert str(raised.value) == text
 
 
+Action = Callable[[RDD[int]], Any]
+
+
+def collected(rdd: RDD[int]) -> list[int]:
+    """The items."""
+    return rdd.collect()
+
+
+def collected_after_a_shuffle(rdd: RDD[int]) -> list[int]:
+    """The items, once all of them were moved."""
+    return sorted(rdd.map(lambda n: (n, n)).groupByKey(1).keys().collect())
+
+
 class HeldJob:
     """A job on a thread of its own, whose task works on its first item until it is let go."""
 
-    def __init__(self, sc: SparkContext, mark: Callable[[SparkContext], None]) -> None:
+    def __init__(self, sc: SparkContext, mark: Callable[[SparkContext], None], action: Action = collected) -> None:
         self.seen: list[int] = []
+        self.rdd = sc.parallelize(range(100), 1).map(self._work)
+        self._action = action
         self.result: Any = None
         self._started, self._go = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(sc, mark))
@@ -97,7 +114,7 @@ class HeldJob:
     def _run(self, sc: SparkContext, mark: Callable[[SparkContext], None]) -> None:
         mark(sc)
         try:
-            self.result = sc.parallelize(range(100), 1).map(self._work).collect()
+            self.result = self._action(self.rdd)
         except RuntimeError as error:
             self.result = str(error)
 
@@ -129,8 +146,9 @@ CANCELS: list[tuple[str, Callable[[SparkContext], None], Callable[[SparkContext]
 
 
 @pytest.mark.parametrize(("mark", "cancel", "reason"), [row[1:] for row in CANCELS], ids=[row[0] for row in CANCELS])
-def test_cancelled_jobs_raise(sc: SparkContext, mark: Any, cancel: Any, reason: str) -> None:
-    job = HeldJob(sc, mark)
+@pytest.mark.parametrize("action", [collected, collected_after_a_shuffle, lambda rdd: rdd.distinct(2).count()])
+def test_cancelled_jobs_raise(sc: SparkContext, mark: Any, cancel: Any, reason: str, action: Action) -> None:
+    job = HeldJob(sc, mark, action)
     assert len(sc.statusTracker().getActiveJobsIds()) == 1
     cancel(sc)
     job.let_go()
@@ -146,6 +164,47 @@ def test_other_jobs_are_not_cancelled(sc: SparkContext, mark: Any) -> None:
     sc.cancelJobsWithTag("others")
     job.let_go()
     assert job.result == job.seen == list(range(100))
+
+
+def test_what_a_file_is_written_of_is_a_job(sc: SparkContext, tmp_path: Path) -> None:
+    job = HeldJob(sc, in_group, lambda rdd: rdd.saveAsTextFile(str(tmp_path / "out")))
+    assert len(sc.statusTracker().getActiveJobsIds()) == 1
+    sc.cancelJobGroup("slow")
+    job.let_go()
+    assert "part of cancelled job group slow" in job.result and job.seen == [0]
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_job_is_not_cancelled_with_another_one_of_the_same_shuffle(sc: SparkContext) -> None:
+    shared: list[RDD[int]] = []
+
+    def share(rdd: RDD[int]) -> Any:
+        shared.append(rdd.groupBy(lambda n: n % 3, 1).keys())
+        return shared[0].count()
+
+    job = HeldJob(sc, in_group, share)
+    results: list[int] = []
+    other = threading.Thread(target=lambda: results.append(shared[0].count()))
+    other.start()
+    while len(sc.statusTracker().getActiveJobsIds()) < 2:
+        time.sleep(0.01)
+    sc.cancelJobGroup("slow")
+    job.let_go()
+    other.join(60)
+    assert "part of cancelled job group slow" in job.result and results == [3]
+
+
+def test_a_shuffle_whose_job_was_cancelled_can_be_asked_for_again(sc: SparkContext) -> None:
+    shuffled: list[RDD[int]] = []
+
+    def count(rdd: RDD[int]) -> Any:
+        shuffled.append(rdd.groupBy(lambda n: n % 3, 1).keys())
+        return shuffled[0].count()
+
+    job = HeldJob(sc, in_group, count)
+    sc.cancelJobGroup("slow")
+    job.let_go()
+    assert "part of cancelled job group slow" in job.result and shuffled[0].count() == 3
 
 
 def test_tasks_know_about_themselves(sc: SparkContext) -> None:

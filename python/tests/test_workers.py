@@ -230,7 +230,12 @@ def test_functions_find_files_modules_and_properties(sc: SparkContext, tmp_path:
     assert sc.parallelize([1, 2], 2).map(work).collect() == [(20, "me"), (40, "me")]
 
 
-def test_a_cancelled_job_ends_in_the_middle_of_a_function(sc: SparkContext, tmp_path: Path) -> None:
+LAST: Callable[[tidemill.RDD[Any]], Any] = lambda rdd: rdd.count()
+BEFORE_A_SHUFFLE: Callable[[tidemill.RDD[Any]], Any] = lambda rdd: rdd.groupBy(lambda x: x).count()
+
+
+@pytest.mark.parametrize("action", [LAST, BEFORE_A_SHUFFLE])
+def test_a_cancelled_job_ends_in_the_middle_of_a_function(sc: SparkContext, tmp_path: Path, action: Any) -> None:
     begun = tmp_path / "begun"
 
     def sleep(_: int) -> None:
@@ -242,7 +247,7 @@ def test_a_cancelled_job_ends_in_the_middle_of_a_function(sc: SparkContext, tmp_
     def run() -> None:
         sc.setJobGroup("sleepers", "sleep")
         try:
-            sc.parallelize([1], 1).foreach(sleep)
+            action(sc.parallelize([1], 1).map(sleep))
         except BaseException as error:
             raised.append(error)
 

@@ -58,7 +58,7 @@ class Checkpoints:
         if not self._waiting and not self._local:
             return
         with self._lock:
-            for ancestor in list(_ancestors(rdd)):
+            for ancestor in list(rdd._ancestors()):
                 if ancestor in self._waiting:
                     self._waiting.discard(ancestor)
                     self._write(ancestor)
@@ -99,15 +99,3 @@ def write_items(rdd: Lineage[Any], path: str, batch_size: int, name: str) -> Non
     stage: Stage = write
     rdd.ctx._jobs.run(rdd, stage, None, name)
     pickle_files.finish_folder(path)
-
-
-def _ancestors(rdd: Lineage[Any]) -> Iterator[Lineage[Any]]:
-    """The RDD and all that it is made of, the oldest last."""
-    seen, waiting = {rdd._id}, [rdd]
-    while waiting:
-        top = waiting.pop()
-        yield top
-        for parent in top._parents:
-            if parent._id not in seen:
-                seen.add(parent._id)
-                waiting.append(parent)

@@ -25,7 +25,8 @@ class JobFunctions:
     """The part of `SparkContext` about jobs.
 
     Properties belong to the thread that sets them, and go to the jobs that it runs. A cancelled job, and one whose action Ctrl-C has
-    interrupted, ends between two items of one of its last tasks, those after all shuffles. A function that is at work is not interrupted.
+    interrupted, ends between two items of one of its tasks: of those before a shuffle only if no other job that runs may need them. A
+    function that is at work is not interrupted.
     """
 
     _jobs: Jobs

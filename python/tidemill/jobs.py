@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, compress, islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._native import Items
 from .callsite import call_site
 from .errors import PySparkRuntimeError
+from .permission import Permission, guarded
 from .process import Home
-from .stages import Stage, fused
+from .stages import Stage
 from .taskcontext import TaskFunction, chain_name
 
 if TYPE_CHECKING:
+    from ._native import NativeRdd
     from .lineage import Lineage
+
+R = TypeVar("R")
 
 GROUP = "spark.jobGroup.id"
 DESCRIPTION = "spark.job.description"
@@ -25,8 +27,6 @@ TAGS = "spark.job.tags"
 TAG_SEPARATOR = ","
 
 _REMEMBERED_JOBS = 1000
-# Items of a partition that are taken together, where the engine does not have them in lists.
-_TAKEN_AHEAD = 256
 
 
 class LocalProperties(threading.local):
@@ -66,11 +66,9 @@ class Job:
         self.properties = properties
         self.operation = call_site()
         self.status = "RUNNING"
-        # Not empty as long as the job may run; a list, because its length can be asked for without running Python code.
-        self._permits = [True]
-        # The items that tasks go through, by task. Going through a list ends when it becomes empty.
-        self._lent: dict[object, list[Any]] = {}
-        self._reason = ""
+        self.permission = Permission()
+        # What it computes, while it runs.
+        self.rdd: Lineage[Any] | None = None
 
     @property
     def group(self) -> str | None:
@@ -82,68 +80,34 @@ class Job:
         """The tags that the thread had set."""
         return set(filter(None, self.properties.get(TAGS, "").split(TAG_SEPARATOR)))
 
-    def cancel(self, reason: str) -> None:
-        """Makes the tasks of the job fail before their next item."""
-        self._reason = reason
-        self._permits.clear()
-        for part in list(self._lent.values()):
-            part.clear()
-
     @property
     def cancelled(self) -> PySparkRuntimeError | None:
         """The error of a cancelled job."""
-        return None if self._permits else PySparkRuntimeError(f"Job {self.job_id} cancelled {self._reason}".rstrip())
+        return self.permission.error
 
     def function(self, stages: Sequence[Stage]) -> TaskFunction:
-        """The function that the tasks of this job run.
+        """The function that the last tasks of this job run, those after all shuffles.
 
         Jobs with a group or a tag can be cancelled at every item of every operation, others at every item of the partition, but for a count
         of words that needs no interpreter; in workers, all within a tenth of a second.
         """
-        return TaskFunction(stages, self.stage_id, lambda: self.properties, self._guarded, self._check)
+        return TaskFunction(stages, self.stage_id, lambda: self.properties, self)
 
-    def _guarded(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+    def guarded(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+        """The stages with looks between them whether the job was cancelled."""
         if self.group is not None or self.tags:
             return [step for stage in stages for step in (self._at_every_item, stage)]
-        counts_words = any(getattr(step, "needs_no_interpreter", False) for step in islice(fused(tuple(stages)), 1))
-        if counts_words:
-            return [self._at_the_beginning, *stages]
-        unpacking = list(takewhile(lambda stage: getattr(stage, "unpacks", False), stages))
-        return [*unpacking, self._at_every_item_of_it, *stages[len(unpacking) :]]
+        return guarded(stages, lambda: self.permission)
 
-    def _at_the_beginning(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
-        self._check()
-        return items
+    def begin(self) -> None:
+        """A task begins in a worker."""
 
-    def _at_every_item_of_it(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
-        parts = items.parts() if type(items) is Items else None
-        if parts is None:
-            # No function of the program's has anything to do with what is taken ahead.
-            parts = iter(lambda: list(islice(items, _TAKEN_AHEAD)), [])
-        return chain.from_iterable(self._lend(parts))
-
-    def _lend(self, parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        """The parts of a partition, which lose their items when the job is cancelled. A check of every item would cost more."""
-        task = object()
-        try:
-            for part in parts:
-                # In this order, for the job may be cancelled at any time.
-                self._lent[task] = part
-                self._check()
-                yield part
-        finally:
-            self._lent.pop(task, None)
-        self._check()
+    def check(self) -> None:
+        """Raises if the job was cancelled."""
+        self.permission.check()
 
     def _at_every_item(self, _: int, items: Iterator[Any]) -> Iterator[Any]:
-        # iter(f, 0) ends when f() gives 0.
-        yield from compress(items, iter(self._permits.__len__, 0))
-        self._check()
-
-    def _check(self) -> None:
-        error = self.cancelled
-        if error is not None:
-            raise error
+        return self.permission.item_by_item(items)
 
 
 class Jobs:
@@ -165,17 +129,31 @@ class Jobs:
         total = rdd.getNumPartitions()
         if not (total if partitions is None else partitions):
             return []
+        wanted = None if partitions is None else list(partitions)
+        return self.run_native(rdd, stage, name, lambda native: native.collect(wanted), wanted)
+
+    def run_native(
+        self,
+        rdd: Lineage[Any],
+        stage: Stage | None,
+        name: str,
+        action: Callable[[NativeRdd], R],
+        partitions: Sequence[int] | None = None,
+    ) -> R:
+        """What `action` does with the native data set of what `stage` makes of the partitions of an RDD."""
+        self.home.check()
         base, steps = rdd._plan()
         stages = [step.stage for step in steps]
         names = [step.name for step in steps]
         if stage is not None:
             stages.append(stage)
             names.append(name)
-        job = self._begin(total if partitions is None else len(partitions))
+        job = self._begin(rdd.getNumPartitions() if partitions is None else len(partitions))
+        job.rdd = rdd
         function = job.function(stages) if stages else None
         native = base if function is None else base.map_partitions(function, chain_name(names), job.operation)
         try:
-            result = native.collect(None if partitions is None else list(partitions))
+            result = action(native)
             job.status = "SUCCEEDED"
             return result
         except Exception as error:
@@ -185,9 +163,10 @@ class Jobs:
             raise
         except BaseException:
             # Ctrl-C has ended the wait, not the tasks, which would keep those of the next job waiting.
-            job.cancel("because its action was interrupted")
+            self._cancel(job, "because its action was interrupted")
             raise
         finally:
+            job.rdd = None
             if job.status == "RUNNING":
                 job.status = "FAILED"
             if function is not None:
@@ -215,9 +194,29 @@ class Jobs:
         """Cancels the running jobs for which `which` holds."""
         for job in self.active():
             if which(job):
-                job.cancel(reason)
+                self._cancel(job, reason)
+
+    def _cancel(self, job: Job, reason: str) -> None:
+        """Makes the tasks of a job fail before their next item; not those before its shuffles that another job may need as well."""
+        why = f"Job {job.job_id} cancelled {reason}".rstrip()
+        job.permission.take_away(why)
+        others: set[int] = set()
+        for other in self.active():
+            if other is not job and other.cancelled is None:
+                others.update(map(id, _ahead(other)))
+        for function in _ahead(job):
+            if id(function) not in others and function.renewed is not None:
+                function.renewed.take_away(why)
 
     def properties_in_force(self) -> Mapping[str, str]:
         """Properties for tasks that run before a shuffle, whose function does not know its job: those of the job begun last."""
         active = self.active()
         return active[-1].properties if active else {}
+
+
+def _ahead(job: Job) -> list[TaskFunction]:
+    """The functions of the tasks before the shuffles of a job."""
+    rdd = job.rdd
+    if rdd is None:
+        return []
+    return [ancestor._function for ancestor in rdd._ancestors() if ancestor._function is not None]

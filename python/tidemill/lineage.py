@@ -10,13 +10,14 @@ that an RDD defined earlier sees that its parent was persisted since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from .callsite import CallSite, call_site
 from .closure import Closure
 from .errors import rdd_in_task
 from .partitioner import Partitioner
+from .permission import RenewedPermission
 from .stages import Stage
 from .taskcontext import TaskFunction, chain_name
 
@@ -85,6 +86,8 @@ class Lineage(Generic[T]):
         self._source_inputs: list[NativeRdd] = []
         self._data: NativeRdd | None = None
         self._data_of: tuple[NativeRdd, int] | None = None
+        # What makes the latter of the former.
+        self._function: TaskFunction | None = None
         # Of a pinned RDD: the native data set that stays, and the step from there to the items, if there is one.
         self._kept: NativeRdd | None = None
         self._reading: Step | None = None
@@ -187,8 +190,9 @@ class Lineage(Generic[T]):
             self._data, self._data_of = source, (source, len(steps))
             if steps:
                 properties = self.ctx._jobs.properties_in_force
-                function = TaskFunction([step.stage for step in steps], self._id, properties)
-                self._data = source.map_partitions(function, chain_name([step.name for step in steps]), self._site)
+                stages = [step.stage for step in steps]
+                self._function = TaskFunction(stages, self._id, properties, RenewedPermission())
+                self._data = source.map_partitions(self._function, chain_name([step.name for step in steps]), self._site)
         self._version = self.ctx._lineage_version
 
     def _pin(self, native: NativeRdd, reading: Step | None = None) -> None:
@@ -201,6 +205,17 @@ class Lineage(Generic[T]):
         with self.ctx._lineage_lock:
             self._pinned, self._kept, self._reading = False, None, None
             self.ctx._lineage_version += 1
+
+    def _ancestors(self) -> Iterator[Lineage[Any]]:
+        """This RDD and all that it is made of, the oldest last."""
+        seen, waiting = {self._id}, [self]
+        while waiting:
+            top = waiting.pop()
+            yield top
+            for parent in top._parents:
+                if parent._id not in seen:
+                    seen.add(parent._id)
+                    waiting.append(parent)
 
     # What it says about itself.
 

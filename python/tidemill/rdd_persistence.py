@@ -16,6 +16,7 @@ from .storagelevel import StorageLevel, checked_level
 from .text_lines import lines
 
 if TYPE_CHECKING:
+    from ._native import NativeRdd
     from .rdd import RDD
 
 T = TypeVar("T")
@@ -129,7 +130,11 @@ class PersistenceFunctions(NumericFunctions[T]):
         """
         if os.path.exists(local_path(path)):
             raise folder_exists(path)
-        self._narrow("saveAsTextFile", lines)._native().save_as_text_file(path, compressionCodecClass)
+
+        def save(native: NativeRdd) -> None:
+            native.save_as_text_file(path, compressionCodecClass)
+
+        self.ctx._jobs.run_native(self, lines, "saveAsTextFile", save)
         self.ctx._checkpoints.after_job(self)
 
     def saveAsPickleFile(self, path: str, batchSize: int = 10) -> None:

@@ -15,6 +15,7 @@ import cloudpickle
 from ._native import Items
 from .broadcast import broadcasts_noted
 from .files import SparkFiles
+from .permission import Permissions, RenewedPermission
 from .pickles import main_classes
 from .stages import Stage, chained, fused
 
@@ -102,8 +103,7 @@ def chain_name(names: Sequence[str]) -> str:
 class TaskFunction:
     """Stages as one function that the engine calls in a task: it has a `TaskContext` while it runs.
 
-    `stage_id` and `properties` are what the contexts say. `guarded` makes of the stages those that run in this process, and `cancelled`
-    raises if the task is not wanted any more: workers are asked to end then.
+    `stage_id` and `properties` are what the contexts say. Where there are `permissions`, tasks can be cancelled; workers are asked to end then.
     """
 
     def __init__(
@@ -111,17 +111,16 @@ class TaskFunction:
         stages: Sequence[Stage],
         stage_id: int,
         properties: Callable[[], Mapping[str, str]],
-        guarded: Callable[[Sequence[Stage]], Sequence[Stage]] | None = None,
-        cancelled: Callable[[], None] | None = None,
+        permissions: Permissions | None = None,
     ) -> None:
         """A function of these stages."""
-        self._run = chained(stages if guarded is None else guarded(stages))
+        self._run = chained(stages if permissions is None else permissions.guarded(stages))
         # In a worker: the number of the next task, which the program gives.
         self._attempt: int | None = None
         self._stages = tuple(stages)
         self._stage_id = stage_id
         self._properties = properties
-        self._cancelled = cancelled
+        self._permissions = permissions
         # The contexts of tasks that have not ended, by thread: those of failed ones are replaced by the next.
         self._begun: dict[int, TaskContext] = {}
 
@@ -152,10 +151,17 @@ class TaskFunction:
         files = None if SparkFiles._added is None else SparkFiles._added._root
         as_pyspark = getattr(sys.modules.get("pyspark"), "__tidemill__", False)
         around = pickle.dumps((sys.path, files, as_pyspark, classes, pickled), pickle.HIGHEST_PROTOCOL)
-        return around, list(broadcasts), self._cancelled
+        return around, list(broadcasts), None if self._permissions is None else self._permissions.check
+
+    @property
+    def renewed(self) -> RenewedPermission | None:
+        """The permission of its tasks, if the function may be part of several jobs."""
+        return self._permissions if isinstance(self._permissions, RenewedPermission) else None
 
     def next_task(self) -> tuple[int, dict[str, str]]:
-        """The number and the properties of a task that is to run in a worker."""
+        """The number and the properties of a task of this thread's that is to run in a worker."""
+        if self._permissions is not None:
+            self._permissions.begin()
         return next(_attempts), dict(self._properties())
 
     def is_task(self, attempt: int, properties: Mapping[str, str]) -> None:
