@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from . import serializers
+from . import process, serializers
 from ._native import NativeContext
 from .accumulators import Accumulator, AccumulatorParam, new_accumulator
 from .broadcast import Broadcast
@@ -28,7 +28,6 @@ from .errors import PySparkRuntimeError, context_in_task, rdd_in_task
 from .files import AddedFiles
 from .jobs import Jobs
 from .lineage import Lineage
-from .process import leave
 from .version import SPARK_API_VERSION
 from .worker_command import worker_command
 
@@ -91,6 +90,8 @@ class SparkContext(InputFunctions, JobFunctions):
         `addArchive`; `environment` is kept in `environment`. `batchSize`, `serializer`,
         `sparkHome`, `gateway`, `jsc` and the profilers are what PySpark takes, and make no difference here.
         """
+        if process.is_worker:
+            raise context_in_task()
         self._callsite = call_site()
         self._conf = SparkConf() if conf is None else SparkConf(loadDefaults=False, values=dict(conf.getAll()))
         for key, value in (("spark.master", master), ("spark.app.name", appName), ("spark.home", sparkHome)):
@@ -303,7 +304,7 @@ class SparkContext(InputFunctions, JobFunctions):
 
 
 # Handlers are called in the reverse order: streams are stopped, then contexts, and then threads leave the interpreter.
-atexit.register(leave)
+atexit.register(process.leave)
 
 
 @atexit.register

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .callsite import call_site
 from .errors import PySparkRuntimeError
+from .importing import modules_as_they_are
 from .permission import Permission, guarded
 from .process import Home
 from .stages import Stage
@@ -153,7 +154,8 @@ class Jobs:
         function = job.function(stages) if stages else None
         native = base if function is None else base.map_partitions(function, chain_name(names), job.operation)
         try:
-            result = action(native)
+            with modules_as_they_are():
+                result = action(native)
             job.status = "SUCCEEDED"
             return result
         except Exception as error:

@@ -15,6 +15,9 @@ __all__ = ["Home", "leave"]
 # How long functions that run in tasks and receivers may take to come to their end when the program has ended.
 _PATIENCE_MS = 2000
 
+# Whether this process runs functions of another one's. Programs that it imports, because they have such a function, must not begin anew here.
+is_worker = False
+
 
 class Home:
     """The process in which something was made that needs the engine's threads."""

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from . import pickles
+from . import pickles, process
 from ._native import dumps, loads, piece_bytes, piece_objects
 from .accumulators import WorkersAccumulator
 from .broadcast import WorkersBroadcasts
@@ -190,6 +190,7 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     _have_forks_end_by_signals()
     threading.Thread(target=_end_with, args=(connection,), name="tidemill-watch", daemon=True).start()
+    process.is_worker = True
     WorkersAccumulator.all = {}
     Worker(connection).serve()
     # Not by way of what functions have left: threads that run, and handlers at exit that were meant for the program.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._native import NativeRdd, NativeStreamingContext
+from ..importing import show_modules_as_they_are
 from ..taskcontext import forget_task
 from .batch_time import batch_datetime, duration_ms
 from .binding import RDD, SparkContext, StorageLevel, call_site, checked_level, native_context, native_rdd
@@ -127,6 +128,8 @@ class StreamingContext:
             # All that Spark asks of a program with states.
             self._native.allow_states_in_memory()
         begins = self._native.state() == "INITIALIZED"
+        # Not only until this returns: batches run on threads of their own.
+        show_modules_as_they_are()
         try:
             self._native.start(call_site())
         finally:
