@@ -200,11 +200,14 @@ impl NativeStreamingContext {
                 };
                 let rdds = rdds.into_iter().zip(&ranges).map(of).collect::<PyResult<Vec<_>>>()?;
                 let rdd = f.call1((time.as_millis(), rdds))?;
-                Ok(rdd.cast_into::<NativeRdd>()?.get().rdd.clone())
+                if rdd.is_none() {
+                    return Ok(None);
+                }
+                Ok(Some(rdd.cast_into::<NativeRdd>()?.get().rdd.clone()))
             });
-            made.unwrap_or_else(|error| Rdd::from_dataset(&sc, tidemill_dstream::dataset::failed(&sc, error)))
+            made.unwrap_or_else(|error| Some(Rdd::from_dataset(&sc, tidemill_dstream::dataset::failed(&sc, error))))
         };
-        self.make(py, || at(call_site, || self.ssc.transform(&streams, make)))
+        self.make(py, || at(call_site, || self.ssc.transform_or_skip(&streams, make)))
     }
 
     fn add_listener(&self, py: Python<'_>, f: Py<PyAny>) {

@@ -134,9 +134,31 @@ def test_transform_of_a_context(sc):
 
 def test_transform_must_give_an_rdd(sc):
     with pytest.raises(Exception, match="Transform function must not return null. Return SparkContext.emptyRDD"):
-        run(sc, lambda s: s.transform(lambda rdd: None), [[1]])
+        run(sc, lambda s: s.context().transform([s], lambda rdds: None), [[1]])
     with pytest.raises(Exception, match="must return an RDD, not list"):
         run(sc, lambda s: s.transform(lambda rdd: [1]), [[1]])
+
+
+def even(rdd):
+    return None if rdd.filter(lambda n: n % 2).count() else rdd
+
+
+WITH_NONE = [
+    (lambda s: s.transform(even), [[2], [4]]),
+    (lambda s: s.transform(even).map(str).count(), [[1], [1]]),
+    (lambda s: s.transform(even).transform(lambda rdd: rdd.map(str)), [["2"], ["4"]]),
+    (lambda s: s.transform(even).repartition(1).persist(StorageLevel.MEMORY_ONLY), [[2], [4]]),
+    (lambda s: s.transformWith(lambda a, b: even(a), s), [[2], [4]]),
+    (lambda s: s.transform(even).window(INTERVAL * 3, INTERVAL).map(lambda n: n), [[2], [2], [2, 4], [4]]),
+    (lambda s: s.transform(even).map(lambda n: (0, n)).updateStateByKey(lambda new, old: sum(new) + (old or 0)),
+     [[(0, 2)], [(0, 2)], [(0, 6)], [(0, 6)]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "expected"), WITH_NONE)
+def test_a_stream_has_no_batch_where_its_function_gives_none(sc, tmp_path, program, expected):
+    batches = [[2], [1], [4], [3]]
+    assert run(sc, program, batches, checkpoint=tmp_path, batches=len(expected)) == expected
 
 
 def test_a_transformed_stream_by_its_class(sc):

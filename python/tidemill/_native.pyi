@@ -123,7 +123,7 @@ class NativeStreamingContext:
     def transform(
         self,
         streams: list[NativeDStream],
-        f: Callable[[int, list[NativeRdd]], NativeRdd],
+        f: Callable[[int, list[NativeRdd]], NativeRdd | None],
         name: str = "transform",
         call_site: str = "the program",
     ) -> NativeDStream: ...

@@ -228,10 +228,17 @@ class StreamingContext:
         return DStream(self._native.receiver_stream(supervised, type(receiver).__name__), self)
 
     def transform(self, dstreams: Sequence[DStream], transformFunc: Callable[[list[RDD]], RDD]) -> DStream:
-        """The RDD that a function makes of the list of the streams' RDDs, batch by batch."""
+        """The RDD that a function makes of the list of the streams' RDDs, batch by batch: there must be one, as in PySpark."""
         if len({stream._slide_ms() for stream in dstreams}) > 1:
             raise ValueError("Some of the DStreams have different slide durations")
-        return self._transformed(tuple(dstreams), lambda _, *rdds: transformFunc(list(rdds)))
+
+        def transform(_: Any, *rdds: RDD) -> RDD:
+            made = transformFunc(list(rdds))
+            if made is None:
+                raise ValueError(_NO_RDD)
+            return made
+
+        return self._transformed(tuple(dstreams), transform)
 
     def union(self, *dstreams: DStream) -> DStream:
         """The rows of all these streams."""
@@ -247,17 +254,17 @@ class StreamingContext:
         """Tells a listener what happens to batches, outputs and receivers."""
         self._native.add_listener(telling(streamingListener))
 
-    def _transformed(self, streams: tuple[DStream, ...], func: Callable[..., RDD]) -> DStream:
-        """The stream of the RDDs that `func` makes of a time and the streams' RDDs, at the times of the first one."""
+    def _transformed(self, streams: tuple[DStream, ...], func: Callable[..., RDD | None]) -> DStream:
+        """The stream of the RDDs that `func` makes of a time and the streams' RDDs, at the times of the first one; it has no batch for None."""
         bases = [stream._base() for stream in streams]
         wraps = [wrap for _, wrap in bases]
         enter = self._entering_job()
 
-        def make(ms: int, natives: list[NativeRdd]) -> NativeRdd:
+        def make(ms: int, natives: list[NativeRdd]) -> NativeRdd | None:
             enter()
             made = func(batch_datetime(ms), *(wrap(native) for wrap, native in zip(wraps, natives, strict=True)))
             if made is None:
-                raise ValueError(_NO_RDD)
+                return None
             if not isinstance(made, RDD):
                 raise TypeError(f"a transform function must return an RDD, not {type(made).__name__}")
             return native_rdd(made)

@@ -111,14 +111,15 @@ class DStream(OutputOperations, Generic[T_co]):
             raise ValueError("the two DStream should have same slide duration")
         return self._ssc.union(self, other)
 
-    def transform(self, func: Callable[..., RDD]) -> TransformedDStream:
+    def transform(self, func: Callable[..., RDD | None]) -> TransformedDStream:
         """The RDD that `func` makes of each batch's RDD, or of its time (a datetime) and its RDD.
 
-        `func` runs on the driver, in every batch, and may do with the RDD what can be done with one.
+        `func` runs on the driver, in every batch, and may do with the RDD what can be done with one. Where it gives None the new stream has
+        no batch: its outputs do not run, and windows go on without it. A union asks for a batch of each of its streams.
         """
         return TransformedDStream(self, func)
 
-    def transformWith(self, func: Callable[..., RDD], other: DStream, keepSerializer: bool = False) -> DStream:
+    def transformWith(self, func: Callable[..., RDD | None], other: DStream, keepSerializer: bool = False) -> DStream:
         """The RDD that `func` makes of the RDDs of this stream and of `other`; or of the time and both.
 
         The new stream has the times of this one. Where `other`, which may slide differently, has no batch, its RDD is empty. So it is with
@@ -158,7 +159,7 @@ DStream._result_class = DStream
 class TransformedDStream(DStream[T_co]):
     """A stream whose RDDs a function makes of those of another one."""
 
-    def __init__(self, prev: DStream, func: Callable[..., RDD]) -> None:
+    def __init__(self, prev: DStream, func: Callable[..., RDD | None]) -> None:
         made = prev._ssc._transformed((prev,), with_time(func, rdds=1))
         super().__init__(made._source, prev._ssc)
 

@@ -75,6 +75,20 @@ fn transform_of_many_streams() -> Result<()> {
 }
 
 #[test]
+fn a_transform_that_gives_nothing_has_no_batch() -> Result<()> {
+    StreamTest::new(|ssc, s: DStream<i32>| {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let every_second =
+            move |mut rdds: Vec<Rdd<i32>>, _| (calls.fetch_add(1, Ordering::SeqCst) % 2 == 0).then(|| rdds.remove(0));
+        let some = ssc.transform_or_skip(&[s], every_second)?;
+        // Nor does it ask what there would be of nothing.
+        ssc.transform_or_skip(&[some.map(|n| n * 2)], |rdds, _| rdds.into_iter().next())?.window(2 * SECOND, SECOND)
+    })
+    .batches([(vec![1], vec![2]), (vec![2], vec![2]), (vec![3], vec![6]), (vec![4], vec![6]), (vec![5], vec![10])])
+    .run()
+}
+
+#[test]
 fn streams_that_slide_differently_are_refused() -> Result<()> {
     let text = "All DStreams should have same slide duration";
     let joined = |build: fn(&DStream<i32>, &DStream<i32>) -> Result<()>| {
