@@ -6,12 +6,15 @@ import operator
 import pickle
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from tidemill import RDD, PythonException, SparkContext, TidemillError
+from tidemill import RDD, PythonException, SparkContext, TaskContext, TidemillError
 from tidemill.callsite import call_site
 from tidemill.closure import capture, check_closure
 
@@ -206,3 +209,77 @@ def test_call_sites_are_in_the_program() -> None:
     site = call_site()
     assert site.operation == "call_site" and site.file == __file__
     assert site == f"test_closures.py:{site.line}" and site.named() == f"call_site at {site}"
+
+
+def in_a_thread(action: Callable[[], Any]) -> Callable[[Any], str]:
+    """A function for tasks that runs an action in a thread of its own, and says what came of it."""
+
+    def run(_: Any) -> str:
+        with ThreadPoolExecutor(1) as pool:
+            # In a thread that the thread has started.
+            with ThreadPool(1) as threads:
+                nested = pool.submit(threads.apply, action)
+                error = nested.exception()
+        return "" if error is None else f"{type(error).__name__}: {error}"
+
+    return run
+
+
+# As a module that functions are imported from would have it.
+DRIVERS: dict[str, Any] = {}
+
+
+def an_action() -> None:
+    DRIVERS["rdd"].count()
+
+
+def a_file() -> None:
+    DRIVERS["rdd"].saveAsTextFile(DRIVERS["path"])
+
+
+@pytest.mark.parametrize("action", [an_action, a_file])
+def test_a_thread_of_a_task_can_run_no_action(sc: SparkContext, tmp_path: Path, action: Callable[[], None]) -> None:
+    DRIVERS.update(rdd=sc.parallelize([1, 2], 2), path=str(tmp_path / "out"))
+    wants = in_a_thread(action)
+    # In all places for tasks, so that the action would wait for ever.
+    said = sc.parallelize(range(8), 8).map(wants).collect()
+    assert all("TidemillError" in text and "SPARK-5063" in text for text in said), said
+    # Here no task waits.
+    assert wants(None) == ""
+
+
+def test_threads_of_tasks_know_them(sc: SparkContext) -> None:
+    def number(_: Any) -> int | None:
+        task = TaskContext.get()
+        return None if task is None else task.partitionId()
+
+    def ask(_: Any) -> Any:
+        with ThreadPool(2) as pool:
+            return pool.map(number, range(3))
+
+    assert sc.parallelize(range(3), 3).map(ask).collect() == [[n] * 3 for n in range(3)]
+    assert ask(None) == [None] * 3
+
+
+def leaves_a_pool(_: Any) -> None:
+    DRIVERS["pools"].append(ThreadPoolExecutor(1))
+    DRIVERS["pools"][0].submit(len, ()).result()
+
+
+def test_a_thread_outlives_its_task(sc: SparkContext) -> None:
+    pools: list[Any] = []
+
+    DRIVERS["pools"] = pools
+    sc.parallelize([1], 1).foreach(leaves_a_pool)
+    with pools[0] as pool:
+        assert pool.submit(lambda: sc.parallelize([1]).count()).result() == 1
+        assert pool.submit(TaskContext.get).result() is None
+
+
+def test_a_failed_task_without_rows_leaves_nothing_behind(sc: SparkContext) -> None:
+    def fails(items: Any) -> Any:
+        raise ValueError("no rows")
+
+    with pytest.raises(PythonException):
+        sc.emptyRDD().union(sc.parallelize([], 1)).mapPartitions(fails).groupBy(lambda x: x).count()
+    assert TaskContext.get() is None

@@ -96,6 +96,14 @@ def context_in_task() -> PySparkRuntimeError:
     )
 
 
+def action_in_task() -> TidemillError:
+    """The error for an action on a thread of a task's: what the engine says on the task's own."""
+    return TidemillError(
+        "It appears that you are attempting to run an action on an RDD from inside a transformation or a task, on a thread that the task has "
+        "started. RDD actions can only be invoked by the driver; collect or broadcast the data first (SPARK-5063)"
+    )
+
+
 def folder_exists(path: str) -> TidemillError:
     """The error for a folder that is to be written and is there. Programs look for the name of Hadoop's exception in it."""
     return TidemillError(f"FileAlreadyExistsException: Output directory {path} already exists")

@@ -13,7 +13,14 @@ from .importing import modules_as_they_are
 from .permission import Permission, guarded
 from .process import Home
 from .stages import Stage
-from .taskcontext import TaskFunction, chain_name
+from .taskcontext import (
+    TaskFunction,
+    chain_name,
+    follow_threads,
+    forget_task,
+    is_task_of_this_thread,
+    refuse_in_threads_of_tasks,
+)
 
 if TYPE_CHECKING:
     from ._native import NativeRdd
@@ -121,6 +128,7 @@ class Jobs:
         self._next_id = 0
         self.local_properties = LocalProperties()
         self.home = Home()
+        follow_threads()
 
     def run(
         self, rdd: Lineage[Any], stage: Stage | None, partitions: Sequence[int] | None, name: str
@@ -143,6 +151,8 @@ class Jobs:
     ) -> R:
         """What `action` does with the native data set of what `stage` makes of the partitions of an RDD."""
         self.home.check()
+        refuse_in_threads_of_tasks()
+        in_task = is_task_of_this_thread()
         base, steps = rdd._plan()
         stages = [step.stage for step in steps]
         names = [step.name for step in steps]
@@ -173,6 +183,9 @@ class Jobs:
                 job.status = "FAILED"
             if function is not None:
                 function.forget_tasks()
+            if not in_task:
+                # Tasks without rows run on this thread.
+                forget_task()
 
     def _begin(self, tasks: int) -> Job:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import pickle
@@ -14,22 +15,25 @@ import cloudpickle
 
 from ._native import Items
 from .broadcast import broadcasts_noted
+from .errors import action_in_task
 from .files import SparkFiles
 from .permission import Permissions, RenewedPermission
 from .pickles import main_classes
 from .stages import Stage, chained, fused
 
-__all__ = ["TaskContext", "TaskFunction", "forget_task"]
+__all__ = ["TaskContext", "TaskFunction", "follow_threads", "forget_task", "is_task_of_this_thread", "refuse_in_threads_of_tasks"]
 
 _log = logging.getLogger(__name__)
 _attempts = itertools.count()
 _NAMES_SHOWN = 4
 # The context of the task that a thread runs, by the thread's number.
 _running: dict[int, TaskContext] = {}
+# The context of the task that has started a thread, by the thread's number.
+_starters: dict[int, TaskContext] = {}
 
 
 class TaskContext:
-    """The task that runs on this thread: `TaskContext.get()` in a function of an RDD; None on the driver.
+    """The task that runs on this thread, or that has started it and still runs: `TaskContext.get()` in a function of an RDD; None on the driver.
 
     >>> from tidemill import TaskContext
     >>> sc.parallelize(range(4), 2).map(lambda x: TaskContext.get().partitionId()).collect()
@@ -50,11 +54,13 @@ class TaskContext:
         self._partition = partition
         self._attempt = next(_attempts) if attempt is None else attempt
         self._properties: Mapping[str, str] = properties or {}
+        self._thread = threading.get_ident()
 
     @classmethod
     def get(cls) -> TaskContext | None:
-        """The context of the task that runs on this thread, or None on the driver."""
-        return _running.get(threading.get_ident())
+        """The context of the task that runs on this thread, or that has started it and still runs; or None on the driver."""
+        thread = threading.get_ident()
+        return _running.get(thread) or _starter(thread)
 
     def stageId(self) -> int:
         """The stage that the task is part of."""
@@ -83,6 +89,54 @@ class TaskContext:
     def resources(self) -> dict[str, Any]:
         """Other resources that the task was given: there are none."""
         return {}
+
+
+def _starter(thread: int) -> TaskContext | None:
+    task = _starters.get(thread)
+    return task if task is not None and _running.get(task._thread) is task else None
+
+
+def refuse_in_threads_of_tasks() -> None:
+    """Raises on a thread that a task has started which still runs: the task may wait for the thread, whose job would wait for the task's place.
+
+    On the task's own thread the engine refuses that.
+    """
+    if _starter(threading.get_ident()) is not None:
+        raise action_in_task()
+
+
+def follow_threads() -> None:
+    """Has threads know from now on which task has started them."""
+    start = threading.Thread.start
+    if hasattr(start, "_follows"):
+        return
+
+    @functools.wraps(start)
+    def followed(thread: threading.Thread) -> None:
+        task = TaskContext.get()
+        if task is not None:
+            thread.run = _followed(thread.run, task)  # type: ignore[method-assign]
+        start(thread)
+
+    followed._follows = True  # type: ignore[attr-defined]
+    threading.Thread.start = followed  # type: ignore[method-assign]
+
+
+def _followed(run: Callable[[], None], task: TaskContext) -> Callable[[], None]:
+    def followed() -> None:
+        thread = threading.get_ident()
+        _starters[thread] = task
+        try:
+            run()
+        finally:
+            del _starters[thread]
+
+    return followed
+
+
+def is_task_of_this_thread() -> bool:
+    """Whether a task runs on this thread."""
+    return threading.get_ident() in _running
 
 
 def forget_task() -> None:

@@ -25,7 +25,7 @@ from .accumulators import WorkersAccumulator
 from .broadcast import WorkersBroadcasts
 from .files import AddedFiles
 from .pyspark_names import install_as_pyspark
-from .taskcontext import TaskFunction
+from .taskcontext import TaskFunction, follow_threads
 
 __all__ = ["main"]
 
@@ -191,6 +191,7 @@ def main() -> None:
     _have_forks_end_by_signals()
     threading.Thread(target=_end_with, args=(connection,), name="tidemill-watch", daemon=True).start()
     process.is_worker = True
+    follow_threads()
     WorkersAccumulator.all = {}
     Worker(connection).serve()
     # Not by way of what functions have left: threads that run, and handlers at exit that were meant for the program.
