@@ -230,11 +230,7 @@ def test_functions_find_files_modules_and_properties(sc: SparkContext, tmp_path:
     assert sc.parallelize([1, 2], 2).map(work).collect() == [(20, "me"), (40, "me")]
 
 
-LAST: Callable[[tidemill.RDD[Any]], Any] = lambda rdd: rdd.count()
-BEFORE_A_SHUFFLE: Callable[[tidemill.RDD[Any]], Any] = lambda rdd: rdd.groupBy(lambda x: x).count()
-
-
-@pytest.mark.parametrize("action", [LAST, BEFORE_A_SHUFFLE])
+@pytest.mark.parametrize("action", [lambda rdd: rdd.count(), lambda rdd: rdd.groupBy(lambda x: x).count()])
 def test_a_cancelled_job_ends_in_the_middle_of_a_function(sc: SparkContext, tmp_path: Path, action: Any) -> None:
     begun = tmp_path / "begun"
 

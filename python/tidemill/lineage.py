@@ -190,9 +190,9 @@ class Lineage(Generic[T]):
             self._data, self._data_of = source, (source, len(steps))
             if steps:
                 properties = self.ctx._jobs.properties_in_force
-                stages = [step.stage for step in steps]
+                stages, name = [step.stage for step in steps], chain_name([step.name for step in steps])
                 self._function = TaskFunction(stages, self._id, properties, RenewedPermission())
-                self._data = source.map_partitions(self._function, chain_name([step.name for step in steps]), self._site)
+                self._data = source.map_partitions(self._function, name, self._site)
         self._version = self.ctx._lineage_version
 
     def _pin(self, native: NativeRdd, reading: Step | None = None) -> None:

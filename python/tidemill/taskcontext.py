@@ -21,7 +21,14 @@ from .permission import Permissions, RenewedPermission
 from .pickles import main_classes
 from .stages import Stage, chained, fused
 
-__all__ = ["TaskContext", "TaskFunction", "follow_threads", "forget_task", "is_task_of_this_thread", "refuse_in_threads_of_tasks"]
+__all__ = [
+    "TaskContext",
+    "TaskFunction",
+    "follow_threads",
+    "forget_task",
+    "is_task_of_this_thread",
+    "refuse_in_threads_of_tasks",
+]
 
 _log = logging.getLogger(__name__)
 _attempts = itertools.count()
@@ -33,7 +40,7 @@ _starters: dict[int, TaskContext] = {}
 
 
 class TaskContext:
-    """The task that runs on this thread, or that has started it and still runs: `TaskContext.get()` in a function of an RDD; None on the driver.
+    """The task that runs on this thread, or that has started it: `TaskContext.get()` in a function of an RDD; None on the driver.
 
     >>> from tidemill import TaskContext
     >>> sc.parallelize(range(4), 2).map(lambda x: TaskContext.get().partitionId()).collect()
@@ -119,7 +126,7 @@ def follow_threads() -> None:
         start(thread)
 
     followed._follows = True  # type: ignore[attr-defined]
-    threading.Thread.start = followed  # type: ignore[method-assign]
+    threading.Thread.start = followed  # type: ignore[method-assign, assignment]
 
 
 def _followed(run: Callable[[], None], task: TaskContext) -> Callable[[], None]:
@@ -157,7 +164,7 @@ def chain_name(names: Sequence[str]) -> str:
 class TaskFunction:
     """Stages as one function that the engine calls in a task: it has a `TaskContext` while it runs.
 
-    `stage_id` and `properties` are what the contexts say. Where there are `permissions`, tasks can be cancelled; workers are asked to end then.
+    `stage_id` and `properties` are what the contexts say. With `permissions` tasks can be cancelled; workers are asked to end then.
     """
 
     def __init__(

@@ -78,8 +78,9 @@ fn transform_of_many_streams() -> Result<()> {
 fn a_transform_that_gives_nothing_has_no_batch() -> Result<()> {
     StreamTest::new(|ssc, s: DStream<i32>| {
         let calls = Arc::new(AtomicUsize::new(0));
-        let every_second =
-            move |mut rdds: Vec<Rdd<i32>>, _| (calls.fetch_add(1, Ordering::SeqCst) % 2 == 0).then(|| rdds.remove(0));
+        let every_second = move |mut rdds: Vec<Rdd<i32>>, _| {
+            (calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)).then(|| rdds.remove(0))
+        };
         let some = ssc.transform_or_skip(&[s], every_second)?;
         // Nor does it ask what there would be of nothing.
         ssc.transform_or_skip(&[some.map(|n| n * 2)], |rdds, _| rdds.into_iter().next())?.window(2 * SECOND, SECOND)
