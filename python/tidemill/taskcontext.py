@@ -122,21 +122,23 @@ def follow_threads() -> None:
     def followed(thread: threading.Thread) -> None:
         task = TaskContext.get()
         if task is not None:
-            thread.run = _followed(thread.run, task)  # type: ignore[method-assign]
+            thread.run = _followed(thread, thread.run, task)  # type: ignore[method-assign]
         start(thread)
 
     followed._follows = True  # type: ignore[attr-defined]
     threading.Thread.start = followed  # type: ignore[method-assign, assignment]
 
 
-def _followed(run: Callable[[], None], task: TaskContext) -> Callable[[], None]:
+def _followed(thread: threading.Thread, run: Callable[[], None], task: TaskContext) -> Callable[[], None]:
     def followed() -> None:
-        thread = threading.get_ident()
-        _starters[thread] = task
+        number = threading.get_ident()
+        _starters[number] = task
         try:
             run()
         finally:
-            del _starters[thread]
+            del _starters[number]
+            # Nobody waits for the collector to free the thread.
+            thread.__dict__.pop("run", None)
 
     return followed
 
