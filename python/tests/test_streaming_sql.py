@@ -113,7 +113,7 @@ def test_what_there_is_not(sc, spark, monkeypatch):
         spark.createDataFrame([(1,)], "a int")
     monkeypatch.setitem(sys.modules, "datafusion", None)
     with pytest.raises(ImportError, match=r"pip install 'tidemill\[sql\]'"):
-        SparkSession(sc)
+        SparkSession(sc).sql("select 1")
 
 
 def test_rows():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from ..rdd import RDD
     from .spark_session import SparkSession
 
 __all__ = ["DataFrame"]
@@ -27,6 +28,11 @@ class DataFrame:
     def sparkSession(self) -> SparkSession:
         """What made it."""
         return self._spark
+
+    @property
+    def rdd(self) -> RDD[Row]:
+        """Its rows as they are now."""
+        return self._spark.sparkContext.parallelize(self.collect())
 
     @property
     def columns(self) -> list[str]:

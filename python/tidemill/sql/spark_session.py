@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from ..conf import SparkConf
@@ -11,6 +12,7 @@ from ..errors import AnalysisException, ParseException
 from ..rdd import RDD
 from .columns import table_of
 from .dataframe import DataFrame
+from .reader import DataFrameReader
 
 __all__ = ["SparkSession"]
 
@@ -63,7 +65,6 @@ class SparkSession:
 
     def __init__(self, sparkContext: SparkContext) -> None:
         self._sc = sparkContext
-        self._engine = _engine()
         # Columns are found in any case: views have them in lower case, and results as they were spelled.
         self._spelling: dict[str, str] = {}
         SparkSession._instantiated = self
@@ -74,6 +75,16 @@ class SparkSession:
         """The one that is there; None if there is none."""
         found = cls._instantiated
         return found if found is not None and found._sc is SparkContext._active_spark_context else None
+
+    @cached_property
+    def _engine(self) -> Any:
+        """DataFusion: only what is asked in SQL needs it."""
+        return _engine()
+
+    @property
+    def read(self) -> DataFrameReader:
+        """Reads files of text: `spark.read.text(path)`."""
+        return DataFrameReader(self)
 
     @property
     def sparkContext(self) -> SparkContext:
@@ -97,8 +108,9 @@ class SparkSession:
 
     def sql(self, sqlQuery: str) -> DataFrame:
         """The answer to a query over what has a name, in the SQL of DataFusion."""
+        engine = self._engine
         try:
-            answer = self._engine.sql(sqlQuery)
+            answer = engine.sql(sqlQuery)
         except Exception as error:
             text = str(error)
             raise (ParseException if "ParserError" in text else AnalysisException)(text) from error
