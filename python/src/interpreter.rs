@@ -19,9 +19,32 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     main.eq(threading.call_method0("get_ident")?)
 }
 
+/// Whether this thread is the engine's, or a job's: none of Python's own.
+fn is_of_engine() -> bool {
+    std::thread::current().name().is_some_and(|name| name.starts_with("tidemill-"))
+}
+
 /// Runs a job of the engine's without the interpreter. On the main thread, Ctrl-C ends the wait: the job then ends for itself.
 pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R> + Send + 'static) -> PyResult<R> {
     run_interruptibly(py, job)?.map_err(raise)
+}
+
+/// As `run_job`, but that `cancelled`, which raises if the job was cancelled, ends the wait, too, on all threads of the program's.
+pub fn run_job_unless<R: Send + 'static>(
+    py: Python<'_>,
+    cancelled: Option<Py<PyAny>>,
+    job: impl FnOnce() -> Result<R> + Send + 'static,
+) -> PyResult<R> {
+    let is_main = is_main_thread(py)?;
+    // Threads of the engine's run it themselves, so that it is seen where one job waits for another.
+    let Some(cancelled) = cancelled.filter(|_| is_main || !is_of_engine()) else { return run_job(py, job) };
+    let look = |py: Python<'_>| {
+        if is_main {
+            py.check_signals()?;
+        }
+        cancelled.call0(py).map(drop)
+    };
+    run_beside(py, job, look)?.map_err(raise)
 }
 
 /// As `run_job`, but that only what ends the wait is raised: what the handler of a signal says.
@@ -32,6 +55,15 @@ pub fn run_interruptibly<R: Send + 'static>(
     if !is_main_thread(py)? {
         return Ok(py.detach(job));
     }
+    run_beside(py, job, |py| py.check_signals())
+}
+
+/// Runs a job on a thread of its own, and looks every now and then for what ends the wait.
+fn run_beside<R: Send + 'static>(
+    py: Python<'_>,
+    job: impl FnOnce() -> Result<R> + Send + 'static,
+    look: impl Fn(Python<'_>) -> PyResult<()>,
+) -> PyResult<Result<R>> {
     let (sender, receiver) = bounded(1);
     // Nobody waits for what was interrupted.
     let body = move || drop(sender.send(job()));
@@ -40,7 +72,7 @@ pub fn run_interruptibly<R: Send + 'static>(
     loop {
         match py.detach(|| receiver.recv_timeout(PATIENCE)) {
             Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => look(py)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::internal("a job ended without a result"))),
         }
     }

@@ -13,7 +13,7 @@ use tidemill_engine::function::Emit;
 use tidemill_engine::lineage::Deps;
 
 use crate::error::raise;
-use crate::interpreter::run_job;
+use crate::interpreter::{run_job, run_job_unless};
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions, whole_partition};
 use crate::piece::Piece;
 use crate::shuffle::{Target, shuffle};
@@ -97,11 +97,16 @@ impl NativeRdd {
         Ok(self.both(py, &other, function, Deps::Cartesian, "cartesian"))
     }
 
-    #[pyo3(signature = (partitions=None))]
-    fn collect<'py>(&self, py: Python<'py>, partitions: Option<Vec<usize>>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (partitions=None, cancelled=None))]
+    fn collect<'py>(
+        &self,
+        py: Python<'py>,
+        partitions: Option<Vec<usize>>,
+        cancelled: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let partitions = partitions.unwrap_or_else(|| (0..self.rdd.num_partitions()).collect());
         let rdd = self.rdd.clone();
-        let results = run_job(py, move || rdd.context().run_job(&rdd, |pieces| pieces, &partitions))?;
+        let results = run_job_unless(py, cancelled, move || rdd.context().run_job(&rdd, |pieces| pieces, &partitions))?;
         let all = PyList::empty(py);
         for pieces in results {
             let mut pieces = pieces.into_iter();

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streaming_batches import eventually
 
 from tidemill import RDD, SparkContext, TaskContext
+from tidemill.errors import PySparkRuntimeError, TidemillError
 
 
 def test_runJob(sc: SparkContext) -> None:
@@ -115,7 +117,8 @@ class HeldJob:
         mark(sc)
         try:
             self.result = self._action(self.rdd)
-        except RuntimeError as error:
+        except TidemillError as error:
+            assert isinstance(error, PySparkRuntimeError)
             self.result = str(error)
 
     def _work(self, item: int) -> int:
@@ -123,6 +126,11 @@ class HeldJob:
         self._go.wait(60)
         self.seen.append(item)
         return item
+
+    def raises(self) -> bool:
+        """Whether its action comes back while its task still works on the first item."""
+        self._thread.join(60)
+        return not (self._thread.is_alive() or self._go.is_set())
 
     def let_go(self) -> None:
         """Waits for the end."""
@@ -151,8 +159,12 @@ def test_cancelled_jobs_raise(sc: SparkContext, mark: Any, cancel: Any, reason: 
     job = HeldJob(sc, mark, action)
     assert len(sc.statusTracker().getActiveJobsIds()) == 1
     cancel(sc)
-    job.let_go()
+    assert job.raises(), "nobody waits for a function that is at work"
     assert "Job" in job.result and reason in job.result
+    assert sc.statusTracker().getActiveJobsIds() == []
+    job.let_go()
+    assert eventually(lambda: job.seen == [0])
+    assert sc.parallelize(range(8), 8).map(lambda x: x).sum() == 28
     assert job.seen == [0], "no further item was worked on"
     assert sc.parallelize([1]).count() == 1
 

@@ -24,9 +24,9 @@ __all__ = ["JobFunctions"]
 class JobFunctions:
     """The part of `SparkContext` about jobs.
 
-    Properties belong to the thread that sets them, and go to the jobs that it runs. A cancelled job, and one whose action Ctrl-C has
-    interrupted, ends between two items of one of its tasks: of those before a shuffle only if no other job that runs may need them. A
-    function that is at work is not interrupted.
+    Properties belong to the thread that sets them, and go to the jobs that it runs. The action of a cancelled job raises at once. What is left
+    of the job, and of one whose action Ctrl-C has interrupted, ends between two items of one of its tasks: of those before a shuffle only if
+    no other job that runs may need them. A function that is at work is not interrupted, and keeps its processor until then.
     """
 
     _jobs: Jobs

@@ -83,6 +83,10 @@ class ParseException(AnalysisException):
     """A query that is no SQL."""
 
 
+class JobCancelled(TidemillError, PySparkRuntimeError):
+    """The error of an action whose job was cancelled. PySpark has it from the JVM, as it has those of the engine."""
+
+
 # What has this name in PySpark is a value that the JVM does not take.
 IllegalArgumentException = PySparkValueError
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .callsite import call_site
-from .errors import PySparkRuntimeError
+from .errors import JobCancelled
 from .importing import modules_as_they_are
 from .permission import Permission, guarded
 from .process import Home
@@ -89,7 +89,7 @@ class Job:
         return set(filter(None, self.properties.get(TAGS, "").split(TAG_SEPARATOR)))
 
     @property
-    def cancelled(self) -> PySparkRuntimeError | None:
+    def cancelled(self) -> JobCancelled | None:
         """The error of a cancelled job."""
         return self.permission.error
 
@@ -139,17 +139,18 @@ class Jobs:
         if not (total if partitions is None else partitions):
             return []
         wanted = None if partitions is None else list(partitions)
-        return self.run_native(rdd, stage, name, lambda native: native.collect(wanted), wanted)
+        return self.run_native(rdd, stage, name, lambda native, check: native.collect(wanted, check), wanted)
 
     def run_native(
         self,
         rdd: Lineage[Any],
         stage: Stage | None,
         name: str,
-        action: Callable[[NativeRdd], R],
+        action: Callable[[NativeRdd, Callable[[], None]], R],
         partitions: Sequence[int] | None = None,
     ) -> R:
-        """What `action` does with the native data set of what `stage` makes of the partitions of an RDD."""
+        """What `action` does with the native data set of what `stage` makes of the partitions of an RDD, and a function that raises if the job
+        was cancelled."""
         self.home.check()
         refuse_in_threads_of_tasks()
         in_task = is_task_of_this_thread()
@@ -165,9 +166,11 @@ class Jobs:
         native = base if function is None else base.map_partitions(function, chain_name(names), job.operation)
         try:
             with modules_as_they_are():
-                result = action(native)
+                result = action(native, job.check)
             job.status = "SUCCEEDED"
             return result
+        except JobCancelled:
+            raise
         except Exception as error:
             cancelled = job.cancelled
             if cancelled is not None:

@@ -8,7 +8,7 @@ from itertools import chain, compress, islice, takewhile
 from typing import Any, Protocol
 
 from ._native import Items
-from .errors import PySparkRuntimeError
+from .errors import JobCancelled
 from .stages import Stage, fused
 
 __all__ = ["Permission", "Permissions", "RenewedPermission", "guarded"]
@@ -36,9 +36,9 @@ class Permission:
             part.clear()
 
     @property
-    def error(self) -> PySparkRuntimeError | None:
+    def error(self) -> JobCancelled | None:
         """Why it was taken away."""
-        return None if self._given else PySparkRuntimeError(self._why)
+        return None if self._given else JobCancelled(self._why)
 
     def check(self) -> None:
         """Raises if it was taken away."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import kept_items
@@ -131,7 +131,7 @@ class PersistenceFunctions(NumericFunctions[T]):
         if os.path.exists(local_path(path)):
             raise folder_exists(path)
 
-        def save(native: NativeRdd) -> None:
+        def save(native: NativeRdd, _: Callable[[], None]) -> None:
             native.save_as_text_file(path, compressionCodecClass)
 
         self.ctx._jobs.run_native(self, lines, "saveAsTextFile", save)
