@@ -7,6 +7,7 @@ import multiprocessing
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -252,7 +253,8 @@ def test_a_cancelled_job_ends_in_the_middle_of_a_function(sc: SparkContext, tmp_
     pid = int(eventually(lambda: begun.exists() and begun.read_text(), "the function"))
     sc.cancelJobGroup("sleepers")
     thread.join()
-    assert "cancelled" in str(raised[0]) and gone(pid)
+    assert "cancelled" in str(raised[0])
+    eventually(lambda: gone(pid), "the worker's end")
     assert pids(sc)
 
 
@@ -260,6 +262,13 @@ def test_workers_end_with_the_context() -> None:
     with context("workers") as sc:
         running = pids(sc)
     assert running and all(gone(pid) for pid in running)
+
+
+def test_a_worker_whose_program_is_gone_says_nothing() -> None:
+    ours, its = socket.socketpair()
+    ours.close()
+    done = subprocess.run(worker_command(), stdin=its, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 PROGRAM = """

@@ -193,6 +193,10 @@ def main() -> None:
     process.is_worker = True
     follow_threads()
     WorkersAccumulator.all = {}
-    Worker(connection).serve()
+    try:
+        Worker(connection).serve()
+    except ConnectionError:
+        # The program has ended, before its worker had even started perhaps. What functions raise does not come here.
+        os._exit(1)
     # Not by way of what functions have left: threads that run, and handlers at exit that were meant for the program.
     os._exit(0)
