@@ -185,7 +185,8 @@ import pyspark
 import pyspark.rdd, pyspark.context, pyspark.conf, pyspark.storagelevel, pyspark.accumulators, pyspark.broadcast
 import pyspark.statcounter, pyspark.resultiterable, pyspark.taskcontext, pyspark.files, pyspark.serializers, pyspark.rddsampler
 from pyspark.rdd import RDD as R, portable_hash, Partitioner, BoundedFloat
-from pyspark.core.rdd import RDD as R2
+from pyspark.core.rdd import RDD as R2, PipelinedRDD
+from pyspark.context import RDD as R3, SparkConf as SC2, SparkFiles as SF2
 from pyspark.core.context import SparkContext as S2
 from pyspark.context import SparkContext as S3
 from pyspark.storagelevel import StorageLevel
@@ -210,7 +211,8 @@ from pyspark.streaming.util import rddToFileName
 import pyspark.errors.exceptions.base as base
 import pyspark.version
 import importlib.util
-assert R is R2 is RDD and S2 is S3 is SparkContext and C is StreamingContext and D is DStream and L is StreamingListener
+assert R is R2 is R3 is PipelinedRDD is RDD and SC2 is SparkConf and SF2 is SparkFiles
+assert S2 is S3 is SparkContext and C is StreamingContext and D is DStream and L is StreamingListener
 assert pyspark.__version__.startswith("4.") and pyspark.rdd.RDD is RDD and pyspark.core.rdd is pyspark.rdd
 assert Row is Row2 and A is A2 is AnalysisException is base.AnalysisException and issubclass(ParseException, A)
 assert pyspark.version.__version__ == pyspark.__version__ and importlib.util.find_spec("pyspark").name == "pyspark"

@@ -39,6 +39,8 @@ _MODULES = {
     "taskcontext": "taskcontext",
     "util": "threads",
 }
+# Names that programs import from modules of PySpark's other than those where they are at home.
+_LENT = {"context": ("RDD", "SparkFiles", "StorageLevel"), "rdd": ("PipelinedRDD", "StorageLevel")}
 # Packages whose modules have the names that PySpark's have.
 _PACKAGES = ("streaming", "sql")
 
@@ -77,6 +79,10 @@ def install_as_pyspark() -> None:
     for name, own in _MODULES.items():
         modules[f"pyspark.{name}"] = importlib.import_module(f"{__package__}.{own}")
     modules["pyspark.cloudpickle"] = importlib.import_module("cloudpickle")
+    for name, lent in _LENT.items():
+        for what in lent:
+            # Chains of operations are no class of their own here.
+            setattr(modules[f"pyspark.{name}"], what, getattr(ours, "RDD" if what == "PipelinedRDD" else what))
     # Ours has the version of the package.
     modules["pyspark.version"] = ModuleType("pyspark.version")
     modules["pyspark.version"].__dict__["__version__"] = SPARK_API_VERSION

@@ -9,6 +9,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import cloudpickle
@@ -49,19 +50,25 @@ class TaskContext:
 
     _taskContext: ClassVar[TaskContext | None] = None
 
-    def __init__(
-        self,
-        stage: int = 0,
-        partition: int = 0,
-        properties: Mapping[str, str] | None = None,
-        attempt: int | None = None,
-    ) -> None:
-        """The context of a new task. Contexts are made by the engine's side of this package."""
-        self._stage = stage
-        self._partition = partition
-        self._attempt = next(_attempts) if attempt is None else attempt
-        self._properties: Mapping[str, str] = properties or {}
-        self._thread = threading.get_ident()
+    # What one on the driver says, which is that of no task.
+    _stage: int = None  # type: ignore[assignment]
+    _partition: int = None  # type: ignore[assignment]
+    _attempt: int = None  # type: ignore[assignment]
+    _properties: Mapping[str, str] = MappingProxyType({})
+    _thread: int
+
+    def __new__(cls) -> TaskContext:
+        """The context of the task that runs on this thread: the one that `get` gives. On the driver it knows nothing."""
+        return cls.get() or super().__new__(cls)
+
+    @classmethod
+    def _of(cls, stage: int, partition: int, properties: Mapping[str, str], attempt: int | None) -> TaskContext:
+        """The context of a new task."""
+        context = super().__new__(cls)
+        context._stage, context._partition, context._properties = stage, partition, properties
+        context._attempt = next(_attempts) if attempt is None else attempt
+        context._thread = threading.get_ident()
+        return context
 
     @classmethod
     def get(cls) -> TaskContext | None:
@@ -189,7 +196,8 @@ class TaskFunction:
 
     def __call__(self, split: int, items: Iterator[Any]) -> Iterable[Any]:
         """The items of a partition."""
-        thread, context = threading.get_ident(), TaskContext(self._stage_id, split, self._properties(), self._attempt)
+        thread = threading.get_ident()
+        context = TaskContext._of(self._stage_id, split, self._properties(), self._attempt)
         self._begun[thread] = _running[thread] = context
         result = self._run(split, items)
         if type(result) is list or type(result) is Items:
