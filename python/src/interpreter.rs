@@ -29,11 +29,13 @@ pub fn run_job<R: Send + 'static>(py: Python<'_>, job: impl FnOnce() -> Result<R
     run_interruptibly(py, job)?.map_err(raise)
 }
 
-/// As `run_job`, but that `cancelled`, which raises if the job was cancelled, ends the wait, too, on all threads of the program's.
+/// As `run_job`, but that `cancelled`, which raises if the job was cancelled, ends the wait, too, on all threads of the program's. Where the wait
+/// ends before the job, `given_up` is called.
 pub fn run_job_unless<R: Send + 'static>(
     py: Python<'_>,
     cancelled: Option<Py<PyAny>>,
     job: impl FnOnce() -> Result<R> + Send + 'static,
+    given_up: impl Fn() + Sync,
 ) -> PyResult<R> {
     let is_main = is_main_thread(py)?;
     // Threads of the engine's run it themselves, so that it is seen where one job waits for another.
@@ -44,7 +46,7 @@ pub fn run_job_unless<R: Send + 'static>(
         }
         cancelled.call0(py).map(drop)
     };
-    run_beside(py, job, look)?.map_err(raise)
+    run_beside(py, job, |py| look(py).inspect_err(|_| py.detach(&given_up)))?.map_err(raise)
 }
 
 /// As `run_job`, but that only what ends the wait is raised: what the handler of a signal says.

@@ -23,6 +23,7 @@ mod piece;
 mod portable_hash;
 mod rdd;
 mod receiver;
+mod relief;
 mod shuffle;
 mod state;
 mod state_handle;

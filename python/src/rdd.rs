@@ -16,6 +16,7 @@ use crate::error::raise;
 use crate::interpreter::{run_job, run_job_unless};
 use crate::operator::{UserFunction, at, map_arrow, map_partitions, two_partitions, whole_partition};
 use crate::piece::Piece;
+use crate::relief;
 use crate::shuffle::{Target, shuffle};
 
 /// An RDD.
@@ -106,7 +107,9 @@ impl NativeRdd {
     ) -> PyResult<Bound<'py, PyList>> {
         let partitions = partitions.unwrap_or_else(|| (0..self.rdd.num_partitions()).collect());
         let rdd = self.rdd.clone();
-        let results = run_job_unless(py, cancelled, move || rdd.context().run_job(&rdd, |pieces| pieces, &partitions))?;
+        let context = rdd.context().clone();
+        let job = move || rdd.context().run_job(&rdd, |pieces| pieces, &partitions);
+        let results = run_job_unless(py, cancelled, job, || relief::relieve(&context))?;
         let all = PyList::empty(py);
         for pieces in results {
             let mut pieces = pieces.into_iter();

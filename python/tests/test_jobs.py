@@ -169,6 +169,31 @@ def test_cancelled_jobs_raise(sc: SparkContext, mark: Any, cancel: Any, reason: 
     assert sc.parallelize([1]).count() == 1
 
 
+def test_functions_of_a_cancelled_job_are_not_waited_for(sc: SparkContext) -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def work(item: int) -> int:
+        begun.release()
+        go.wait(60)
+        return item
+
+    n = sc.defaultParallelism
+    held = threading.Thread(target=lambda: pytest.raises(TidemillError, sc.parallelize(range(n), n).foreach, work))
+    held.start()
+    for _ in range(n):
+        assert begun.acquire(timeout=60)
+    sc.cancelAllJobs()
+    held.join(60)
+    try:
+        later = threading.Thread(target=sc.parallelize(range(n), n).map(str).collect)
+        later.start()
+        later.join(20)
+        assert not later.is_alive(), "its tasks have threads of their own"
+    finally:
+        go.set()
+        later.join(60)
+
+
 @pytest.mark.parametrize("mark", [in_group, with_tag, lambda sc: None])
 def test_other_jobs_are_not_cancelled(sc: SparkContext, mark: Any) -> None:
     job = HeldJob(sc, mark)
@@ -237,6 +262,11 @@ def test_tasks_know_about_themselves(sc: SparkContext) -> None:
     assert TaskContext.get() is None
     shuffled = sc.parallelize(range(3), 3).map(lambda x: (0, describe(x))).groupByKey(1).collect()
     assert sorted(shuffled[0][1]) == [(n, 0, 1, {}, "blue") for n in range(3)]
+
+
+def test_a_context_is_that_of_the_task(sc: SparkContext) -> None:
+    assert sc.parallelize(range(2), 2).map(lambda n: TaskContext() is TaskContext.get()).collect() == [True, True]
+    assert TaskContext().partitionId() is TaskContext().getLocalProperty("colour") is TaskContext.get() is None
 
 
 def test_stages_and_attempts_have_numbers(sc: SparkContext) -> None:

@@ -26,7 +26,7 @@ class JobFunctions:
 
     Properties belong to the thread that sets them, and go to the jobs that it runs. The action of a cancelled job raises at once. What is left
     of the job, and of one whose action Ctrl-C has interrupted, ends between two items of one of its tasks: of those before a shuffle only if
-    no other job that runs may need them. A function that is at work is not interrupted, and keeps its processor until then.
+    no other job that runs may need them. A function that is at work is not interrupted. Other jobs do not wait for it.
     """
 
     _jobs: Jobs
