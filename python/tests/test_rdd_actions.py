@@ -151,6 +151,18 @@ def test_toLocalIterator_computes_one_partition_at_a_time(sc: SparkContext) -> N
     assert found == list(range(15)) and seen == [0, 1]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_toLocalIterator_does_not_shuffle_for_each_partition(sc: SparkContext, ahead: bool) -> None:
+    seen: list[int] = []
+    noted = sc.parallelize(range(100), 4).map(lambda n: seen.append(n) or (n, 1))
+    items = noted.reduceByKey(lambda a, b: a + b, 20).keys().toLocalIterator(ahead)
+    assert seen == [], "nothing is done before an item is asked for"
+    first = next(items)
+    assert len(seen) <= 100 * (1 + ahead)
+    assert sorted([first, *items]) == list(range(100))
+    assert len(seen) == 100 * len(["1 partition", "3 more", "12 more", "the last 4"])
+
+
 def test_lookup_computes_one_partition_where_there_is_a_partitioner(sc: SparkContext) -> None:
     seen: list[int] = []
     pairs = sc.parallelize([(n, n) for n in range(20)], 4).partitionBy(5)

@@ -160,6 +160,18 @@ class Lineage(Generic[T]):
         """Whether items were moved between partitions to make it."""
         return self._kind == "ShuffledRDD"
 
+    def _is_behind_shuffle(self) -> bool:
+        """Whether items were moved to make what it is made of: a job over one partition moves them all anew."""
+        seen, waiting = {self._id}, [self]
+        while waiting:
+            rdd = waiting.pop()
+            if rdd._moves:
+                return True
+            new = [parent for parent in rdd._parents if parent._id not in seen]
+            seen.update(parent._id for parent in new)
+            waiting += new
+        return False
+
     def _is_narrow(self) -> bool:
         return self._source is None and self._build is None
 

@@ -19,7 +19,7 @@ U = TypeVar("U")
 
 __all__ = ["ActionFunctions"]
 
-# take() looks at this many times as many partitions as so far when it has not found enough.
+# take() looks at this many times as many partitions as so far when it has not found enough, toLocalIterator() beyond a shuffle.
 _SCAN_GROWTH = 4
 
 
@@ -65,32 +65,42 @@ class ActionFunctions(ElementFunctions[T]):
     def toLocalIterator(self, prefetchPartitions: bool = False) -> Iterator[T]:
         """The items, partition by partition, each computed when its items are asked for.
 
-        With `prefetchPartitions` the next partition is computed while one is read.
+        With `prefetchPartitions` the next partition is computed while one is read. Beyond a shuffle, which each job does anew, it is one
+        partition first and then more and more at a time.
 
         >>> list(sc.parallelize(range(4), 2).toLocalIterator())
         [0, 1, 2, 3]
         """
-        partitions = range(self.getNumPartitions())
+        scans = self._scans()
         if not prefetchPartitions:
-            return chain.from_iterable(self._job(None, "toLocalIterator", [split])[0] for split in partitions)
-        return self._prefetched(partitions)
+            return chain.from_iterable(items for scan in scans for items in self._job(None, "toLocalIterator", scan))
+        return self._prefetched(scans)
 
-    def _prefetched(self, partitions: Iterable[int]) -> Iterator[T]:
+    def _scans(self) -> Iterator[range]:
+        """Which partitions to look at in one job, and which in the next."""
+        total, scanned = self.getNumPartitions(), 0
+        growth = _SCAN_GROWTH - 1 if self._is_behind_shuffle() else 0
+        while scanned < total:
+            scan = range(scanned, min(scanned + max(1, scanned * growth), total))
+            yield scan
+            scanned = scan.stop
+
+    def _prefetched(self, scans: Iterable[range]) -> Iterator[T]:
         properties = self.ctx._local_properties
         inherited = properties.snapshot()
 
-        def compute(split: int) -> list[T]:
+        def compute(scan: range) -> list[list[T]]:
             properties.replace(inherited)
-            return self._job(None, "toLocalIterator", [split])[0]
+            return self._job(None, "toLocalIterator", scan)
 
         with ThreadPoolExecutor(1) as pool:
             ahead = None
-            for split in partitions:
-                ready, ahead = ahead, pool.submit(compute, split)
+            for scan in scans:
+                ready, ahead = ahead, pool.submit(compute, scan)
                 if ready is not None:
-                    yield from ready.result()
+                    yield from chain.from_iterable(ready.result())
             if ahead is not None:
-                yield from ahead.result()
+                yield from chain.from_iterable(ahead.result())
 
     def count(self) -> int:
         """The number of items.
