@@ -160,7 +160,8 @@ def test_rdds_of_a_stopped_stream_can_be_used(sc, program, tmp_path):
     ssc.start()
     while not kept:
         assert not ssc.awaitTerminationOrTimeout(0.01)
-    ssc.stop(stopSparkContext=False)
+    # A batch whose state has come forward has its outputs, too.
+    ssc.stop(stopSparkContext=False, stopGraceFully=True)
     del ssc
     gc.collect()
     rdd, rows = kept[-1]
