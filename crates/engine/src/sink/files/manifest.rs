@@ -188,12 +188,27 @@ pub(super) fn load(table: &Path) -> Result<Snapshot> {
             let Some(checkpoint) = read(&checkpoint_path(&folder, version))? else { continue };
             snapshot = checkpoint;
         }
-        while let Some(entry) = read(&entry_path(&folder, snapshot.version + 1))? {
-            snapshot.apply(entry);
-        }
         // Entries end where there are no more, or where they were removed because there is a checkpoint behind them.
-        if newest()?.is_none_or(|newest| newest <= snapshot.version) {
-            return Ok(snapshot);
+        loop {
+            let next = entry_path(&folder, snapshot.version + 1);
+            if let Some(entry) = read(&next)? {
+                snapshot.apply(entry);
+                continue;
+            }
+            let more = numbers(&folder, ".entry")?.iter().any(|number| *number > snapshot.version);
+            if newest()?.is_some_and(|newest| newest > snapshot.version) {
+                break;
+            }
+            if !more {
+                return Ok(snapshot);
+            }
+            // It may have come since it was looked for.
+            if !next.exists() {
+                let next = next.display();
+                return Err(Error::data(format!(
+                    "{next} is missing, though there are later ones; restore it from a copy"
+                )));
+            }
         }
     }
     Err(Error::retry(format!("{} changes faster than it can be read: try again", folder.display())))

@@ -317,6 +317,41 @@ fn damage_and_loss_are_errors_that_name_the_file() -> Result<()> {
 }
 
 #[test]
+fn an_entry_that_is_lost_is_missed_by_readers_and_by_the_next_run() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = || FileSink::new(folder.path(), FileFormat::Json).compaction(None);
+    let written = sink();
+    (0..200).try_for_each(|id| write(&written, id))?;
+    drop(written);
+    let manifest = folder.path().join(manifest::FOLDER);
+    let mut checkpoints = disk::names(&manifest)?;
+    checkpoints.retain(|name| name.ends_with(".checkpoint"));
+    checkpoints.sort();
+    // What is taken away, and the first entry that nothing stands in for then; the last checkpoint has its entries.
+    let newest = checkpoints.len() - 1;
+    let cases: [(&[&str], Option<&str>); 3] = [
+        (&["00000000000000000199.entry"], Some("00000000000000000199.entry")),
+        (&[&checkpoints[newest]], None),
+        (&[&checkpoints[newest], &checkpoints[newest - 1]], Some("00000000000000000001.entry")),
+    ];
+    for (lost, missing) in cases {
+        lost.iter().for_each(|name| fs::rename(manifest.join(name), folder.path().join(name)).unwrap());
+        match missing {
+            None => assert_eq!(read(folder.path())?, up_to(200)),
+            Some(missing) => {
+                let said = format!("{} is missing", manifest.join(missing).display());
+                for error in [read(folder.path()).unwrap_err(), write(&sink(), 200).unwrap_err()] {
+                    assert!(error.to_string().contains(&said), "{error}");
+                }
+            }
+        }
+        lost.iter().for_each(|name| fs::rename(folder.path().join(name), manifest.join(name)).unwrap());
+    }
+    assert_eq!(read(folder.path())?, up_to(200));
+    Ok(())
+}
+
+#[test]
 fn after_a_failed_write_the_sink_reads_the_manifest_again_and_goes_on() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(folder.path(), FileFormat::Json).compaction(None);
