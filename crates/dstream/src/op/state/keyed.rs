@@ -26,26 +26,35 @@ struct Kept<S> {
     /// Taken out while a function of the user's owns it.
     state: Option<S>,
     touched: Time,
+    /// Where it stands among the keys that may time out: at a time when it was touched, the last one or one before.
+    listed: Time,
 }
 
 /// The states of a partition.
 pub struct Keyed<K, S, U> {
     states: KeyMap<K, Kept<S>>,
-    /// The keys that were touched at a time; those that were touched again later stand there, too.
-    touched: Option<BTreeMap<Time, Vec<K>>>,
+    /// The keys by the time at which they are listed: each once, however often it is touched. Those that were removed stand there, too,
+    /// until that time is looked at.
+    listed: Option<BTreeMap<Time, Vec<K>>>,
     /// What the last batch put out.
     output: Vec<U>,
 }
 
 impl<K: Key, S: Data, U: Data> Keyed<K, S, U> {
     fn empty(timeout: Option<Duration>) -> Self {
-        Self { states: key_map(), touched: timeout.map(|_| BTreeMap::new()), output: Vec::new() }
+        Self { states: key_map(), listed: timeout.map(|_| BTreeMap::new()), output: Vec::new() }
     }
 
-    fn touch(&mut self, key: &K, time: Time) {
-        if let Some(touched) = &mut self.touched {
-            touched.entry(time).or_default().push(key.clone());
+    /// A key has this state now. What is new is listed.
+    fn set(&mut self, key: K, state: S, touched: Time) {
+        if let Some(kept) = self.states.get_mut(&key) {
+            (kept.state, kept.touched) = (Some(state), touched);
+            return;
         }
+        if let Some(listed) = &mut self.listed {
+            listed.entry(touched).or_default().push(key.clone());
+        }
+        self.states.insert(key, Kept { state: Some(state), touched, listed: touched });
     }
 
     /// Emits what the last batch put out.
@@ -74,8 +83,7 @@ impl<K: Key, S: Data, U: Data> HotState for Keyed<K, S, U> {
             match value {
                 Some(value) => {
                     let (state, touched): (S, Time) = decode_row(value)?;
-                    self.touch(&key, touched);
-                    self.states.insert(key, Kept { state: Some(state), touched });
+                    self.set(key, state, touched);
                 }
                 None => drop(self.states.remove(&key)),
             }
@@ -143,9 +151,8 @@ impl<K: Key, V: Data, L: KeyedLogic<K, V>> OperatorTask for KeyedTask<K, V, L> {
         // The keys that change, each once.
         let mut changed: KeyMap<K, ()> = key_map();
         for (key, state) in self.initial.drain(..).flatten() {
-            keyed.touch(&key, time);
             changed.insert(key.clone(), ());
-            keyed.states.insert(key, Kept { state: Some(state), touched: time });
+            keyed.set(key, state, time);
         }
         for (key, value) in self.values.drain(..).flatten() {
             keyed.value(logic, time, key, value, &mut changed);
@@ -154,7 +161,7 @@ impl<K: Key, V: Data, L: KeyedLogic<K, V>> OperatorTask for KeyedTask<K, V, L> {
         let mut changes = ChangeWriter::default();
         for key in changed.keys() {
             match keyed.states.get(key) {
-                Some(Kept { state: Some(state), touched }) => changes.put(key, &(state, touched))?,
+                Some(Kept { state: Some(state), touched, .. }) => changes.put(key, &(state, touched))?,
                 _ => changes.remove(key)?,
             }
         }
@@ -169,7 +176,6 @@ impl<K: Key, S: Data, U: Data> Keyed<K, S, U> {
     {
         let mut slot = self.states.get_mut(&key);
         let before = slot.as_mut().and_then(|kept| Some((kept.state.take()?, kept.touched)));
-        let touched_before = before.as_ref().map(|(_, touched)| *touched);
         match logic.value(time, &key, value, before, &mut self.output) {
             After::Untouched(state) => {
                 if let Some(kept) = slot {
@@ -179,10 +185,7 @@ impl<K: Key, S: Data, U: Data> Keyed<K, S, U> {
             After::Touched(state) => {
                 match slot {
                     Some(kept) => (kept.state, kept.touched) = (Some(state), time),
-                    None => drop(self.states.insert(key.clone(), Kept { state: Some(state), touched: time })),
-                }
-                if touched_before != Some(time) {
-                    self.touch(&key, time);
+                    None => self.set(key.clone(), state, time),
                 }
                 changed.entry(key).or_default();
             }
@@ -199,19 +202,69 @@ impl<K: Key, S: Data, U: Data> Keyed<K, S, U> {
     where
         L: KeyedLogic<K, V, State = S, Out = U>,
     {
-        let (Some(timeout), Some(touched)) = (logic.timeout(), &mut self.touched) else { return };
-        let due = touched.split_off(&(time - timeout));
-        for (then, keys) in std::mem::replace(touched, due) {
+        let (Some(timeout), Some(listed)) = (logic.timeout(), &mut self.listed) else { return };
+        let threshold = time - timeout;
+        let due = listed.split_off(&threshold);
+        for (then, keys) in std::mem::replace(listed, due) {
             for key in keys {
-                // Touched again, or removed, since.
-                if self.states.get(&key).is_none_or(|kept| kept.touched != then) {
+                let Some(kept) = self.states.get_mut(&key).filter(|kept| kept.listed == then) else {
+                    // Removed since; what came after is listed on its own.
                     continue;
-                }
-                if let Some(Kept { state: Some(state), touched }) = self.states.remove(&key) {
+                };
+                if kept.touched >= threshold {
+                    kept.listed = kept.touched;
+                    listed.entry(kept.touched).or_default().push(key);
+                } else if let Some(Kept { state: Some(state), touched, .. }) = self.states.remove(&key) {
                     logic.silent(time, &key, state, touched, &mut self.output);
                     changed.insert(key, ());
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::logic::{MapWithState, State};
+    use super::*;
+
+    type Counts = Keyed<String, u64, (String, u64)>;
+
+    /// The value of a key is its number of batches; 0 removes it, and what has timed out goes out.
+    #[expect(clippy::ptr_arg, reason = "the key type of the stream")]
+    fn count(_: Time, key: &String, value: Option<u64>, state: &mut State<u64>) -> Option<(String, u64)> {
+        match value {
+            None => return Some((key.clone(), *state.get())),
+            Some(0) if state.exists() => state.remove(),
+            Some(n) => state.update(state.get_option().copied().unwrap_or(0) + n),
+        }
+        None
+    }
+
+    fn batch(keyed: &mut Counts, second: i64, values: &[(&str, u64)]) -> Vec<(String, u64)> {
+        let logic = MapWithState::new(count, Some(Duration::from_secs(100)));
+        let (time, mut changed) = (Time::from_millis(1000 * second), key_map());
+        keyed.output.clear();
+        for (key, value) in values {
+            keyed.value(&logic, time, key.to_string(), *value, &mut changed);
+        }
+        keyed.time_out(&logic, time, &mut changed);
+        std::mem::take(&mut keyed.output)
+    }
+
+    #[test]
+    fn a_key_is_listed_once_however_often_it_is_touched() {
+        let mut keyed = Counts::empty(Some(Duration::from_secs(100)));
+        let listed = |keyed: &Counts| keyed.listed.iter().flatten().map(|(_, keys)| keys.len()).sum::<usize>();
+        for second in 1..=1000 {
+            // b comes and goes.
+            let out = batch(&mut keyed, second, &[("a", 1), ("b", (second % 2).unsigned_abs()), ("a", 1)]);
+            assert_eq!(out, [], "{second}");
+            // What was removed is listed until its time has come.
+            assert!(listed(&keyed) <= 2 + 51, "{} at {second}", listed(&keyed));
+        }
+        (1001..=1100).for_each(|second| assert_eq!(batch(&mut keyed, second, &[]), [], "{second}"));
+        assert_eq!(batch(&mut keyed, 1101, &[]), [("a".to_string(), 2000)]);
+        assert_eq!((listed(&keyed), keyed.rows()), (0, 0));
     }
 }
