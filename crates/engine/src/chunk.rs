@@ -17,6 +17,9 @@ pub const CHUNK_ROWS: usize = 1024;
 /// Rows of an Arrow batch that a chain takes at once.
 pub const BATCH_ROWS: usize = 8192;
 
+/// Bytes of a column after which rows on their way begin another batch: 64 MiB.
+pub const BATCH_BYTES: usize = 64 << 20;
+
 /// What an element of an RDD or a DStream must be: any serde type that can be cloned and shared.
 ///
 /// Its postcard form is its form between stages. Where it is a key, equal values must have equal forms.
@@ -138,7 +141,24 @@ pub fn text_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
+/// The most bytes that a column of encoded rows holds: its offsets are of 31 bits.
+pub const MAX_COLUMN_BYTES: usize = i32::MAX as usize;
+
+/// An error if `more` bytes do not fit into a column of encoded rows that has `held`, of at most `most`.
+pub fn check_room(held: usize, more: usize, most: usize) -> Result<()> {
+    if more <= most.saturating_sub(held) {
+        return Ok(());
+    }
+    let all = held.saturating_add(more);
+    Err(Error::usage(format!(
+        "{all} encoded bytes at once are more than a batch of rows takes, {most}: make rows smaller, or chunks and partitions of fewer rows"
+    )))
+}
+
 /// Encodes rows, one value each.
+///
+/// # Errors
+/// If one can't be encoded, or all together take more than [`MAX_COLUMN_BYTES`].
 pub fn encode_rows<T: Serialize>(rows: &[T]) -> Result<RecordBatch> {
     let mut builder = BinaryBuilder::with_capacity(rows.len(), rows.len() * 16);
     let mut buffer = Vec::new();
@@ -149,14 +169,20 @@ pub fn encode_rows<T: Serialize>(rows: &[T]) -> Result<RecordBatch> {
 }
 
 /// Appends one value's encoded form; `buffer` is scratch space.
+///
+/// # Errors
+/// If it can't be encoded, or the column would have more than [`MAX_COLUMN_BYTES`].
 pub fn append_encoded<T: Serialize>(builder: &mut BinaryBuilder, buffer: &mut Vec<u8>, row: &T) -> Result<()> {
     buffer.clear();
     let bytes = postcard::to_extend(row, std::mem::take(buffer)).map_err(|error| {
         Error::data(format!("a {} can't be encoded", std::any::type_name::<T>())).with_source(error)
     })?;
-    builder.append_value(&bytes);
+    let room = check_room(builder.values_slice().len(), bytes.len(), MAX_COLUMN_BYTES);
+    if room.is_ok() {
+        builder.append_value(&bytes);
+    }
     *buffer = bytes;
-    Ok(())
+    room
 }
 
 /// Decodes one value.
@@ -189,6 +215,17 @@ pub fn column<A: Array + 'static>(batch: &RecordBatch, index: usize) -> Result<&
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_takes_what_its_offsets_can_tell() {
+        let cases =
+            [(0, 10, 10, true), (4, 6, 10, true), (4, 7, 10, false), (11, 0, 10, true), (1, usize::MAX, 10, false)];
+        for (held, more, most, fits) in cases {
+            assert_eq!(check_room(held, more, most).is_ok(), fits, "{held} {more}");
+        }
+        let error = check_room(MAX_COLUMN_BYTES, 1, MAX_COLUMN_BYTES).unwrap_err();
+        assert!(error.message().starts_with("2147483648 encoded bytes at once"), "{error}");
+    }
 
     #[test]
     fn rows_come_back_from_their_encoded_form() {

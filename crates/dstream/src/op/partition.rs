@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BinaryBuilder, RecordBatch, UInt32Array};
 use tidemill_engine::chunk::{
-    ArrowBatches, BATCH_ROWS, Chunk, Data, Rows, append_encoded, binary_column, column, decode_row,
+    ArrowBatches, BATCH_BYTES, BATCH_ROWS, Chunk, Data, Rows, append_encoded, binary_column, column, decode_row,
 };
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::function::{CallSite, Emit, Flow, Function, FunctionRegistry, Operator, OperatorTask, TaskInfo};
@@ -171,7 +171,8 @@ impl<K: Key> PairWriter<K> {
             }
         }
         self.rows += 1;
-        if self.rows < BATCH_ROWS { Ok(Flow::More) } else { self.flush(out) }
+        let bytes = self.keys.values_slice().len().max(self.values.values_slice().len());
+        if self.rows < BATCH_ROWS && bytes < BATCH_BYTES { Ok(Flow::More) } else { self.flush(out) }
     }
 
     fn flush(&mut self, out: &mut Emit<'_>) -> Result<Flow> {
@@ -424,6 +425,10 @@ impl<T: Data> OperatorTask for RouteTask<T> {
     fn push(&mut self, _: usize, chunk: Chunk, out: &mut Emit<'_>) -> Result<Flow> {
         let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
         for row in chunk.get::<Vec<T>>()? {
+            if values.values_slice().len() >= BATCH_BYTES {
+                let full = shuffle_batch(std::mem::take(&mut keys), std::mem::take(&mut values), self.from)?;
+                out(Chunk::of(full))?;
+            }
             keys.append_value(self.routes[(self.f)(self.from, self.rows, row) % self.routes.len()]);
             append_encoded(&mut values, &mut self.scratch, row)?;
             self.rows += 1;
