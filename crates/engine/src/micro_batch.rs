@@ -29,7 +29,7 @@ use crate::planner::{Job, StateStep};
 use crate::recovery::{Bound, CheckpointLogs, Resume};
 pub use crate::setup::Setup;
 use crate::source::{Offset, OffsetRange};
-use crate::state_turns::{StateTurns, inside};
+use crate::state_turns::StateTurns;
 use crate::time::Time;
 
 /// Batches that wait to be run while those are made that were missed: there may be millions.
@@ -126,7 +126,7 @@ impl MicroBatchExecution {
     /// made into batches, and all batches run to their end. Else: no batch and no job starts any more; the job that runs is
     /// waited for.
     ///
-    /// A job may stop its own stream: it is not waited for, and the jobs behind it run inside it.
+    /// A job may stop its own stream: it is not waited for, and the jobs behind it run inside it. What is pending is one more batch.
     ///
     /// # Errors
     /// If a source has lost what a restart should have found. The waiter hears of it, too.
@@ -138,25 +138,25 @@ impl MicroBatchExecution {
             }
             return Ok(());
         };
-        if !graceful {
-            shared.halted.wake();
-        }
-        if self.own.contains(&this) {
-            shared.turns.give_up();
+        let (own, generating) = (self.own.contains(&this), threads.generator.thread().id() == this);
+        match graceful {
+            true if !generating => shared.turns.step_aside(),
+            true => shared.turns.give_up(),
+            false => self.halt(),
         }
         stop_all(&shared.setup.inputs);
-        let generating = threads.generator.thread().id() == this;
-        if graceful && !generating {
+        if graceful && !own {
             shared.wait_for_pending_input();
         }
         shared.waker.wake();
         shared.notify();
         // Called while a batch is planned, nothing can be waited for: all jobs come after that.
         if !generating {
-            let _ = threads.generator.join();
-            if self.own.contains(&this) {
+            if own {
+                // Until the generator has ended, which may wait for batches to be over.
                 shared.run_jobs(&self.queue);
             }
+            let _ = threads.generator.join();
             threads.jobs.into_iter().filter(|job| job.thread().id() != this).for_each(|job| drop(job.join()));
         }
         let ended = end_all(&shared.setup.inputs, &shared.setup.waiter);
@@ -168,6 +168,7 @@ impl MicroBatchExecution {
     /// Has no job start any more, so that a graceful stop waits only for the one that runs.
     pub fn halt(&self) {
         self.shared.halted.wake();
+        self.shared.turns.give_up();
         self.shared.notify();
     }
 
@@ -278,7 +279,7 @@ impl Shared {
         metrics::counter!("tidemill_received_records_total").increment(run.records());
         self.progress.lock().running += 1;
         self.setup.bus.post(StreamingEvent::BatchSubmitted(run.info()));
-        self.turns.begin(run.batch.id);
+        self.turns.begin(run.batch.id, jobs.jobs.len());
         let state = (!jobs.state.is_empty()).then_some(Work::State(jobs.state));
         let end = jobs.jobs.is_empty().then_some(Work::End);
         for work in state.into_iter().chain(jobs.jobs.into_iter().map(Work::Job)).chain(end) {
@@ -322,7 +323,7 @@ impl Shared {
             run.job_started(op, clock, &self.setup.bus);
             let place = format!("{} at {}, batch {}", job.name, job.description, run.batch.time);
             let stamp = BatchStamp { id: run.batch.id, time: run.batch.time };
-            let body = || inside(run.batch.id, || stamp.during(|| on_driver(job.run)));
+            let body = || self.turns.inside(run.batch.id, || stamp.during(|| on_driver(job.run)));
             let result = catch_panic("the output operation", body);
             if let Err(error) = &result {
                 metrics::counter!("tidemill_failed_output_operations_total").increment(1);

@@ -5,7 +5,7 @@
 //! whole batch, if it could not even be planned. As in Spark, where the next batch computes what the last one failed to.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +23,7 @@ pub struct StateTurns {
     planner: Arc<dyn BatchPlanner>,
     owed: Mutex<BTreeMap<BatchId, Owed>>,
     /// Batches that are submitted and not over.
-    open: Mutex<BTreeSet<BatchId>>,
+    open: Mutex<BTreeMap<BatchId, Open>>,
     over: Condvar,
     given_up: AtomicBool,
 }
@@ -34,22 +34,24 @@ struct Owed {
     steps: Option<Vec<StateStep>>,
 }
 
+/// A batch that is not over.
+struct Open {
+    /// Its jobs that have not ended.
+    left: usize,
+    /// Those of them that stop the stream, and wait for the batches behind theirs.
+    stopping: usize,
+}
+
+impl Open {
+    /// Whether a later batch has to wait for it.
+    fn is_in_the_way(&self) -> bool {
+        self.stopping == 0 || self.left > self.stopping
+    }
+}
+
 thread_local! {
     /// The batches whose jobs run on this thread: one inside the other, where a job stops its own stream.
     static INSIDE: RefCell<Vec<BatchId>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `body` as part of a batch, for which state steps inside it don't wait.
-pub fn inside<R>(batch: BatchId, body: impl FnOnce() -> R) -> R {
-    struct Guard;
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            INSIDE.with_borrow_mut(|inside| inside.pop());
-        }
-    }
-    INSIDE.with_borrow_mut(|inside| inside.push(batch));
-    let _guard = Guard;
-    body()
 }
 
 impl StateTurns {
@@ -59,9 +61,37 @@ impl StateTurns {
         Self { store, planner, owed, open, over, given_up: AtomicBool::new(false) }
     }
 
-    /// A batch is submitted.
-    pub fn begin(&self, batch: BatchId) {
-        self.open.lock().insert(batch);
+    /// A batch is submitted that has so many jobs.
+    pub fn begin(&self, batch: BatchId, jobs: usize) {
+        self.open.lock().insert(batch, Open { left: jobs, stopping: 0 });
+    }
+
+    /// Runs `body`, a job of a batch, for which state steps inside it don't wait.
+    pub fn inside<R>(&self, batch: BatchId, body: impl FnOnce() -> R) -> R {
+        struct Guard<'a>(&'a StateTurns, BatchId);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                INSIDE.with_borrow_mut(|inside| inside.pop());
+                if let Some(open) = self.0.open.lock().get_mut(&self.1) {
+                    open.left = open.left.saturating_sub(1);
+                }
+                self.0.over.notify_all();
+            }
+        }
+        INSIDE.with_borrow_mut(|inside| inside.push(batch));
+        let _guard = Guard(self, batch);
+        body()
+    }
+
+    /// The job of this thread stops the stream: the batches behind its own need not wait for it, only for the other jobs of its batch.
+    pub fn step_aside(&self) {
+        let mut open = self.open.lock();
+        for batch in INSIDE.with_borrow(Clone::clone) {
+            if let Some(open) = open.get_mut(&batch) {
+                open.stopping += 1;
+            }
+        }
+        self.over.notify_all();
     }
 
     /// A batch is over, well or not.
@@ -79,7 +109,10 @@ impl StateTurns {
 
     /// Brings all states to the version after `batch`, when it is its turn.
     pub fn run(&self, batch: &Batch, steps: Vec<StateStep>) -> Result<()> {
-        self.wait_for_turn(batch.id);
+        if !self.wait_for_turn(batch.id) {
+            // Its jobs do not run, either.
+            return Ok(());
+        }
         self.owed.lock().insert(batch.id, Owed { batch: batch.clone(), steps: Some(steps) });
         self.settle(batch)?;
         self.store.states_ready(batch.id);
@@ -89,27 +122,22 @@ impl StateTurns {
     /// Plans a batch. Where planning may run its state steps, its turn is waited for, and all states are brought to the version before it.
     pub fn plan(&self, batch: &Batch) -> Result<JobSet> {
         if self.planner.plans_in_turn() {
-            let mut open = self.open.lock();
-            while !self.has_given_up() && open.iter().any(|other| *other < batch.id) {
-                self.over.wait(&mut open);
-            }
-            drop(open);
-            if self.has_given_up() {
-                return Err(Error::retry("the stream was stopped by one of its own jobs before the batch's turn came"));
+            if !self.wait_for_turn(batch.id) {
+                return Err(Error::retry("the stream was stopped before the batch's turn came"));
             }
             self.settle(batch)?;
         }
         self.planner.plan(batch)
     }
 
-    /// No batch is planned in turn any more: a job stops the stream, and waits for the planning that would wait for that job's batch.
+    /// No batch's turn comes any more: the stream ends at once, and nobody must wait for a job that waits for its end.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         drop(self.open.lock());
         self.over.notify_all();
     }
 
-    /// Whether no batch is planned in turn any more.
+    /// Whether no batch's turn comes any more.
     pub fn has_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
@@ -135,11 +163,16 @@ impl StateTurns {
         self.store.commit(batch)
     }
 
-    fn wait_for_turn(&self, batch: BatchId) {
+    /// False if it does not come any more.
+    fn wait_for_turn(&self, batch: BatchId) -> bool {
         let mut open = self.open.lock();
-        while open.iter().any(|other| *other < batch && !INSIDE.with_borrow(|inside| inside.contains(other))) {
+        let is_in_the_way = |(other, open): (&BatchId, &Open)| {
+            *other < batch && open.is_in_the_way() && !INSIDE.with_borrow(|inside| inside.contains(other))
+        };
+        while !self.has_given_up() && open.iter().any(is_in_the_way) {
             self.over.wait(&mut open);
         }
+        !self.has_given_up()
     }
 }
 

@@ -23,6 +23,7 @@ mod stream_failures;
 mod stream_life_cycle;
 mod stream_listener;
 mod stream_output;
+mod stream_owed;
 mod stream_pairs;
 mod stream_recovery;
 mod stream_replay;
