@@ -66,6 +66,9 @@ pub struct InputStream {
 /// Planned again to learn functions: the data sets are kept so that the functions live, by node and time.
 type Learned = BTreeMap<(Time, u32), Option<Dataset>>;
 
+/// The data sets of input streams, by node.
+type Read = Vec<(Arc<StreamNode>, Option<Dataset>)>;
+
 /// How many (node, time) plannings a worker keeps.
 const LEARNED: usize = 256;
 
@@ -81,6 +84,8 @@ pub struct DStreamGraph {
     remember: Mutex<Option<Duration>>,
     zero: Mutex<Option<Time>>,
     learned: Mutex<Learned>,
+    /// What batches have read that are still to be planned: their sources may have forgotten it.
+    held: Mutex<BTreeMap<Time, Read>>,
     claimed: Mutex<BTreeSet<String>>,
     /// The nodes that bring states forward, parents first: of the outputs, once the graph is complete.
     stateful: Mutex<Vec<Arc<StreamNode>>>,
@@ -104,6 +109,7 @@ impl DStreamGraph {
             remember: Mutex::default(),
             zero: Mutex::default(),
             learned: Mutex::default(),
+            held: Mutex::default(),
             claimed: Mutex::default(),
             stateful: Mutex::default(),
             plans_in_turn: AtomicBool::new(false),
@@ -308,17 +314,35 @@ impl DStreamGraph {
     }
 
     fn planned(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
-        // Planned again, the batch must find all its steps again.
-        let discard = |_: &Error| self.in_use().values().for_each(|node| node.discard(batch.time));
-        self.planned_once(batch, node).inspect_err(discard)
+        let planned = self.planned_once(batch, node).inspect_err(|_| self.discard(batch.time))?;
+        self.held.lock().remove(&batch.time);
+        Ok(planned)
+    }
+
+    /// Planned again, the batch of `time` must find all its steps again.
+    fn discard(&self, time: Time) {
+        self.in_use().values().for_each(|node| node.discard(time));
+    }
+
+    /// Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
+    fn read_inputs(&self, planning: &Planning<'_>) -> Result<()> {
+        let time = planning.batch.time;
+        let held = self.held.lock().get(&time).cloned().unwrap_or_default();
+        held.into_iter().for_each(|(node, data)| node.supply(time, data));
+        let inputs = self.inputs.lock().clone();
+        inputs.iter().try_for_each(|input| input.node.get_or_compute(time, planning).map(drop))
+    }
+
+    /// Holds what was read for the batch of `time`, until it is planned.
+    fn hold(&self, time: Time) {
+        let inputs = self.inputs.lock().clone();
+        let read = inputs.into_iter().filter_map(|input| Some((Arc::clone(&input.node), input.node.known(time)?)));
+        self.held.lock().insert(time, read.collect());
     }
 
     fn planned_once(&self, batch: &Batch, node: impl Fn(&OutputOp) -> &Arc<StreamNode>) -> Result<Planned> {
         let planning = self.planning(batch);
-        // Every input is read for every batch, though a window may ask for it batches later: by then its source is past it.
-        for input in self.inputs.lock().iter() {
-            input.node.get_or_compute(batch.time, &planning)?;
-        }
+        self.read_inputs(&planning)?;
         let lost = planning.lost.load(Ordering::Relaxed);
         let mut due = Vec::new();
         if !lost {
@@ -408,11 +432,18 @@ impl BatchPlanner for DStreamGraph {
 
     fn steps(&self, batch: &Batch) -> Result<Vec<StateStep>> {
         let planning = Planning { steps_only: true, ..self.planning(batch) };
-        let discard = |_: &Error| self.in_use().values().for_each(|node| node.discard(batch.time));
-        self.plan_steps(&planning).inspect_err(discard)?;
-        if planning.lost.load(Ordering::Relaxed) {
-            return Err(Error::data(format!("data of the batch of {} is lost", batch.time)));
+        let lost = || planning.lost.load(Ordering::Relaxed);
+        let planned = self.read_inputs(&planning).and_then(|()| match lost() {
+            true => Err(Error::data(format!("data of the batch of {} is lost", batch.time))),
+            false => self.plan_steps(&planning),
+        });
+        if planned.is_err() {
+            if !lost() {
+                self.hold(batch.time);
+            }
+            self.discard(batch.time);
         }
+        planned?;
         Ok(planning.state.into_inner())
     }
 
@@ -436,6 +467,7 @@ impl BatchPlanner for DStreamGraph {
         let nodes = std::mem::take(&mut *self.nodes.lock());
         let (stateful, learned) =
             (std::mem::take(&mut *self.stateful.lock()), std::mem::take(&mut *self.learned.lock()));
-        drop((outputs, inputs, nodes, stateful, learned));
+        let held = std::mem::take(&mut *self.held.lock());
+        drop((outputs, inputs, nodes, stateful, learned, held));
     }
 }

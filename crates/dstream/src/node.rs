@@ -260,6 +260,16 @@ impl StreamNode {
         self.settings.lock().storage = level;
     }
 
+    /// The data set of the batch of `time`, if it was computed.
+    pub fn known(&self, time: Time) -> Option<Option<Dataset>> {
+        self.generated.lock().borrow().get(&time).cloned()
+    }
+
+    /// Has the data set of the batch of `time` be this one, if it is not known yet.
+    pub fn supply(&self, time: Time, data: Option<Dataset>) {
+        self.generated.lock().borrow_mut().entry(time).or_insert(data);
+    }
+
     /// Forgets the data set of the batch of `time`, whose planning failed.
     pub fn discard(&self, time: Time) {
         self.generated.lock().borrow_mut().remove(&time);

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidemill_dstream::conf::SparkConf;
+use tidemill_dstream::input::RddQueue;
 use tidemill_dstream::op::narrow::Collection;
 use tidemill_dstream::stream::DStream;
 use tidemill_dstream::streaming_context::StreamingContext;
@@ -17,6 +19,8 @@ use tidemill_engine::recovery::open_checkpoint;
 use tidemill_engine::source::{InputInfo, Offset, OffsetRange, Source, SourceBatch};
 use tidemill_engine::time::Time;
 
+use crate::support::says;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn conf(folder: &Path) -> SparkConf {
@@ -25,6 +29,37 @@ fn conf(folder: &Path) -> SparkConf {
 
 fn sum(values: Vec<i64>, state: Option<i64>) -> Option<i64> {
     Some(values.iter().sum::<i64>() + state.unwrap_or(0))
+}
+
+/// A queue, like a receiver, forgets a batch that has gone by. The steps of such a batch can't be planned before the first state has come
+/// forward, for a function of the program's looks at it: until then its rows are held.
+#[test]
+fn rows_of_a_batch_between_two_states_outlive_their_source() -> Result<()> {
+    let (folder, seen) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let (failures, rows) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&seen));
+    let context = TestContext::start(conf(folder.path()), SECOND, false, move |ssc| {
+        let numbers = (1..=5).map(|n| ssc.spark_context().parallelize_in([n], 1));
+        let numbers = ssc.queue_stream(&RddQueue::new(numbers), true)?;
+        let failures = Arc::clone(&failures);
+        let first = move |values: Vec<i64>, state: Option<i64>| {
+            assert!(!values.contains(&2) || failures.fetch_add(1, Ordering::SeqCst) >= 2, "not yet");
+            sum(values, state)
+        };
+        let sums = numbers.map(|n: i64| ((), n)).update_state_by_key(first);
+        let looked_at = sums.transform(|rdd| if rdd.is_empty().unwrap_or(true) { rdd } else { rdd.map_values(|n| n) });
+        let rows = Arc::clone(&rows);
+        looked_at.update_state_by_key(sum).foreach_rdd(move |rdd| {
+            rows.lock().extend(rdd.collect()?.into_iter().map(|(_, n)| n));
+            Ok(())
+        })
+    })?;
+    for _ in 0..5 {
+        context.run_batch();
+    }
+    says(&context.stop().unwrap_err(), &["not yet"]);
+    // The sums are 1, 3, 6, 10, 15: those of the second and third batch came with the fourth.
+    assert_eq!(*seen.lock(), [1, 20, 35]);
+    Ok(())
 }
 
 /// A number a batch; says when the second one is asked for.
