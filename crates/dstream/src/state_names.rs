@@ -113,7 +113,8 @@ pub fn match_states(
         let record = match old.remove(name) {
             None => fresh,
             Some(found) => match misfit(&found, &fresh) {
-                None => OperatorRecord { named: *named, ..found },
+                // From here on the state is written as this program writes it, which may know more variants of an enum.
+                None => OperatorRecord { named: *named, key: fresh.key, value: fresh.value, ..found },
                 Some(what) if is_dropped(dropped, name) => {
                     tracing::warn!(state = name, what, "a state of the checkpoint is dropped, and begins anew");
                     OperatorRecord { since: next, ..fresh }
@@ -155,6 +156,9 @@ fn misfit(found: &OperatorRecord, wanted: &OperatorRecord) -> Option<String> {
         return Some(format!("it is of {}, not of {}", found.kind, wanted.kind));
     }
     for (what, found, wanted) in [("keys", &found.key, &wanted.key), ("values", &found.value, &wanted.value)] {
+        if !found.fits(wanted) && found.type_name == wanted.type_name {
+            return Some(format!("its {what} are {}, which had another form then", found.type_name));
+        }
         if !found.fits(wanted) {
             return Some(format!("its {what} are {}, not {}", found.type_name, wanted.type_name));
         }
@@ -184,4 +188,42 @@ fn ambiguous(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    mod first {
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        pub enum Side {
+            Left,
+            Right(u8),
+        }
+    }
+
+    mod second {
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        pub enum Side {
+            Left,
+            Right(u8),
+            Above,
+        }
+    }
+
+    fn records<S: tidemill_engine::chunk::Data>(previous: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>> {
+        let state = StateCore::new("update_state_by_key", 2, true);
+        state.describe::<String, Vec<S>>();
+        Ok(match_states(&[state], previous, BatchId(0), "")?.records)
+    }
+
+    #[test]
+    fn an_enum_of_a_state_may_get_another_variant_and_not_lose_it() -> Result<()> {
+        let first = records::<first::Side>(&BTreeMap::new())?;
+        let second = records::<second::Side>(&first)?;
+        assert_eq!(second, records::<second::Side>(&second)?);
+        let error = records::<first::Side>(&second).unwrap_err();
+        assert!(error.message().contains("does not fit the one in the checkpoint: its values are "), "{error}");
+        Ok(())
+    }
 }

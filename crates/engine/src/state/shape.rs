@@ -1,12 +1,16 @@
 //! What the encoded keys and values of a state look like: so that another version of a program can tell whether they are its own, and
 //! people can read them without the program.
 
+mod explorer;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_reflection::{ContainerFormat, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
 
+use self::explorer::{Explored, explore};
 use crate::error::{Error, Result};
+use crate::function::catch_panic;
 
 /// Types within types, at most, of a value that is read.
 const MAX_DEPTH: usize = 128;
@@ -26,19 +30,34 @@ struct Form {
 }
 
 impl Shape {
-    /// The shape of a type. Types that refuse the values that serde's tracer tries have a name only, and so have types with an enum
-    /// inside: the tracer finds all variants of the outermost one only.
+    /// The shape of a type. Types that refuse the values that they are tried with have a name only, and so have those in which two types, or
+    /// two variants, have the same name.
     pub fn of<T: DeserializeOwned>() -> Self {
-        let mut tracer = Tracer::new(TracerConfig::default());
-        let root = tracer.trace_simple_type::<T>().map(|(format, _)| format).ok();
-        let form = root.zip(tracer.registry().ok()).map(|(root, types)| Form { root, types });
-        Self { type_name: std::any::type_name::<T>().to_string(), form }
+        let traced = || {
+            let mut tracer = Tracer::new(TracerConfig::default());
+            let root = tracer.trace_simple_type::<T>().map(|(format, _)| format).ok()?;
+            Some(Form { root, types: tracer.registry().ok()? })
+        };
+        // The tracer finds all variants of the outermost enum only, and may not come back from an enum within itself.
+        let form = catch_panic("reading a type", || {
+            let Explored { has_inner_enums, form } = explore::<T>();
+            Ok(if has_inner_enums { form.map(|(root, types)| Form { root, types }) } else { traced() })
+        });
+        Self { type_name: std::any::type_name::<T>().to_string(), form: form.unwrap_or_default() }
     }
 
-    /// Whether what was written as `self` can be read as `other`.
+    /// Whether what was written as `self` can be read as `other`, whose enums may have more variants behind those of `self`.
     pub fn fits(&self, other: &Shape) -> bool {
         match (&self.form, &other.form) {
-            (Some(own), Some(other)) => own == other,
+            (Some(own), Some(other)) => {
+                let is_read = |(name, own): (&String, &ContainerFormat)| match (own, other.types.get(name)) {
+                    (ContainerFormat::Enum(own), Some(ContainerFormat::Enum(other))) => {
+                        own.iter().all(|(number, variant)| other.get(number) == Some(variant))
+                    }
+                    (own, other) => other == Some(own),
+                };
+                own.root == other.root && own.types.iter().all(is_read)
+            }
             _ => self.type_name == other.type_name,
         }
     }
@@ -275,16 +294,104 @@ mod tests {
     }
 
     #[test]
-    fn an_enum_is_shown_by_its_variants_and_one_inside_a_type_by_its_bytes() {
+    fn an_enum_is_shown_by_its_variants_wherever_it_is() {
         let cases = [
-            (Kind::Plain, json!("Plain"), "00"),
-            (Kind::With(7, "é".into()), json!({ "With": [7, "é"] }), "010702c3a9"),
-            (Kind::Named { at: -300 }, json!({ "Named": { "at": -300 } }), "02d704"),
+            (Kind::Plain, json!("Plain")),
+            (Kind::With(7, "é".into()), json!({ "With": [7, "é"] })),
+            (Kind::Named { at: -300 }, json!({ "Named": { "at": -300 } })),
         ];
-        for (kind, expected, bytes) in cases {
+        for (kind, expected) in cases {
             let encoded = postcard::to_stdvec(&kind).unwrap();
             assert_eq!(Shape::of::<Kind>().show(&encoded).unwrap(), expected);
-            assert_eq!(Shape::of::<(Kind,)>().show(&encoded).unwrap(), json!(bytes));
+            assert_eq!(Shape::of::<(Kind,)>().show(&encoded).unwrap(), json!([expected]));
+            let inner =
+                postcard::to_stdvec(&(vec![Some((Side::Left, &kind))], Deep::Both(Side::Right(3), &kind))).unwrap();
+            let shown = json!([[["Left", expected]], { "Both": [{ "Right": 3 }, expected] }]);
+            assert_eq!(Shape::of::<(Vec<Option<(Side, Kind)>>, Deep<Kind>)>().show(&inner).unwrap(), shown);
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Side {
+        Left,
+        Right(u8),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Deep<K> {
+        Nothing,
+        Both(Side, K),
+    }
+
+    /// Its first variant leads to itself.
+    #[derive(Serialize, Deserialize)]
+    enum Expr {
+        Not(Box<Expr>),
+        All(Vec<Expr>),
+        If { is: Box<Expr>, then: Option<Box<Expr>> },
+        Is(Side),
+    }
+
+    /// Nothing ends it.
+    #[derive(Serialize, Deserialize)]
+    enum Endless {
+        More(Box<Endless>),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Tree {
+        here: Side,
+        below: Vec<Tree>,
+        above: Option<Box<Tree>>,
+    }
+
+    #[test]
+    fn types_within_themselves_are_shown() {
+        let is = |side| Box::new(Expr::Is(side));
+        let all = Expr::All(vec![Expr::Not(is(Side::Right(1))), Expr::If { is: is(Side::Left), then: None }]);
+        let all = postcard::to_stdvec(&(7u8, all)).unwrap();
+        let shown = json!([7, { "All": [{ "Not": { "Is": { "Right": 1 } } }, { "If": { "is": { "Is": "Left" }, "then": null } }] }]);
+        assert_eq!(Shape::of::<(u8, Expr)>().show(&all).unwrap(), shown);
+        assert_eq!(Shape::of::<Expr>().show(&all[1..]).unwrap(), shown[1]);
+        let leaf = |here| Tree { here, below: vec![], above: None };
+        let tree =
+            Tree { here: Side::Left, below: vec![leaf(Side::Right(2))], above: Some(Box::new(leaf(Side::Left))) };
+        let shown = json!({
+            "here": "Left",
+            "below": [{ "here": { "Right": 2 }, "below": [], "above": null }],
+            "above": { "here": "Left", "below": [], "above": null },
+        });
+        assert_eq!(Shape::of::<Tree>().show(&postcard::to_stdvec(&tree).unwrap()).unwrap(), shown);
+    }
+
+    #[test]
+    fn a_type_that_can_t_be_explored_has_a_name_only() {
+        mod other {
+            #[derive(serde::Serialize, serde::Deserialize)]
+            pub enum Side {
+                Up,
+                Down,
+            }
+        }
+        #[derive(Serialize, Deserialize)]
+        struct Two {
+            a: Side,
+            b: other::Side,
+        }
+        #[derive(Serialize)]
+        struct Checked(u64);
+        impl<'de> Deserialize<'de> for Checked {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                let number = u64::deserialize(deserializer)?;
+                assert!(number > 1000, "too small");
+                Ok(Self(number))
+            }
+        }
+        let shapes =
+            [Shape::of::<Endless>(), Shape::of::<Two>(), Shape::of::<Checked>(), Shape::of::<(Side, Checked)>()];
+        for shape in shapes {
+            assert_eq!(shape.form, None, "{}", shape.type_name);
+            assert_eq!(shape.show(&[1, 255]).unwrap(), json!("01ff"));
         }
     }
 
@@ -299,6 +406,27 @@ mod tests {
         assert!(Shape::of::<(u64, String)>().fits(&Shape::of::<(u64, String)>()));
         assert!(!Shape::of::<(u64, String)>().fits(&Shape::of::<(i64, String)>()));
         assert!(!Shape::of::<Row>().fits(&Shape::of::<other::Row>()));
+        {
+            // Another variant behind the others; one less, or in another order.
+            mod more {
+                #[derive(serde::Serialize, serde::Deserialize)]
+                pub enum Side {
+                    Left,
+                    Right(u8),
+                    Above(String),
+                }
+            }
+            mod turned {
+                #[derive(serde::Serialize, serde::Deserialize)]
+                pub enum Side {
+                    Right(u8),
+                    Left,
+                }
+            }
+            let (few, more) = (Shape::of::<Vec<Side>>(), Shape::of::<Vec<more::Side>>());
+            assert!(few.fits(&more) && !more.fits(&few) && !few.fits(&Shape::of::<Vec<turned::Side>>()));
+            assert!(Shape::of::<Side>().fits(&Shape::of::<more::Side>()));
+        }
         assert!(Shape::of::<Vec<u8>>().fits(&Shape::of::<std::collections::VecDeque<u8>>()));
     }
 }
