@@ -256,6 +256,33 @@ fn a_damaged_log_is_an_error_that_names_the_file() -> Result<()> {
 }
 
 #[test]
+fn a_log_that_is_lost_is_not_taken_for_a_new_one() -> Result<()> {
+    for log in ["offsets", "commits", "state/log"] {
+        let folder = tempfile::tempdir().unwrap();
+        let start = || {
+            TestContext::start(conf(folder.path()), SECOND, false, |ssc| {
+                let count = |new: Vec<()>, so_far: Option<usize>| Some(new.len() + so_far.unwrap_or(0));
+                ssc.rate_stream(1)?.map(|n| (n % 2, ())).update_state_by_key(count).print()
+            })
+        };
+        let first = start()?;
+        (0..3).for_each(|_| {
+            first.run_batch();
+        });
+        first.stop()?;
+        let log = folder.path().join(log);
+        for file in std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|end| end == "log") {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        let error = start().err().unwrap().to_string();
+        assert!(error.contains(log.to_str().unwrap()) && error.contains("is missing"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_checkpoint_folder_that_can_t_be_made_stops_the_context() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

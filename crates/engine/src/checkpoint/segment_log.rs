@@ -6,8 +6,9 @@
 //! number (u64), CRC-32 of these, CRC-32 of the body (u32), the body. `append` returns when the record is on disk (`fdatasync`; for a
 //! new segment also the folder): an entry that was not acknowledged may be there after a crash or not, one that was is.
 //!
-//! Before old segments go, the file `begins` says where the log begins from then on: its first number (u64) and the CRC-32 of that; all
-//! ones, if nothing is left. So a first segment that was lost is told from one that was forgotten.
+//! The file `begins` says where the log begins: its first number (u64) and the CRC-32 of that; all ones, if nothing is left. It is written
+//! after the first entry, and before old segments go. So segments that were lost are told from those that were forgotten, and from
+//! a log that never had any.
 //!
 //! A record that the end of the last segment cuts short, or that is all zeros to the end of the file, was never acknowledged:
 //! it is cut off when the log is opened. Any other damage is an error that names the file: when the log is opened, or, in the body of a record
@@ -136,8 +137,9 @@ impl SegmentLog {
                  copy"
             )))
         };
+        let is_empty = self.segments.iter().all(|segment| segment.entries.is_empty());
         match (self.segments.first(), self.begins) {
-            (None, Some(begins)) if begins != NOWHERE => missing(begins),
+            (_, Some(begins)) if is_empty && begins != NOWHERE => missing(begins),
             (Some(Segment { previous: Some(previous), .. }), begins) if begins.is_none_or(|b| *previous >= b) => {
                 missing(*previous)
             }
@@ -276,6 +278,10 @@ impl AppendLog for SegmentLog {
         segment.end += (HEADER + body.len()) as u64;
         self.open = Some(file);
         self.last = Some(number);
+        let first = self.segments.first().and_then(|segment| segment.entries.first()).map(|first| first.number);
+        if let Some(first) = first.filter(|_| self.begins.is_none_or(|begins| begins == NOWHERE)) {
+            self.begin_at(first)?;
+        }
         self.failed = false;
         Ok(())
     }
@@ -508,6 +514,33 @@ mod tests {
         log.purge_before(1200).unwrap();
         assert_eq!(log.numbers(), (1029..1500).collect::<Vec<_>>());
         assert_eq!(numbers(folder.path()).unwrap(), (1029..1500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_log_that_has_lost_all_entries_is_not_a_new_one() {
+        let harms: [fn(&Path); 3] = [
+            |segment| fs::remove_file(segment).unwrap(),
+            |segment| cut_at(segment, 0).unwrap(),
+            |segment| cut_at(segment, SEGMENT_HEADER as u64 + 3).unwrap(),
+        ];
+        for harm in harms {
+            let folder = tempfile::tempdir().unwrap();
+            filled(folder.path(), 3..5);
+            harm(&last_segment(folder.path()));
+            let error = SegmentLog::open(folder.path().to_path_buf()).err().unwrap();
+            assert!(
+                error.message().starts_with(&format!("entry 3 of {} is missing", folder.path().display())),
+                "{error}"
+            );
+        }
+        // What was forgotten is not lost, and what comes then is known of again.
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 3..5).truncate_from(0).unwrap();
+        assert_eq!(numbers(folder.path()).unwrap(), [0u64; 0]);
+        filled(folder.path(), 1..3);
+        assert_eq!(numbers(folder.path()).unwrap(), [1, 2]);
+        fs::remove_file(last_segment(folder.path())).unwrap();
+        assert!(SegmentLog::open(folder.path().to_path_buf()).err().unwrap().message().starts_with("entry 1 of"));
     }
 
     #[test]
