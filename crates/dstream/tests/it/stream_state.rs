@@ -92,7 +92,8 @@ fn an_initial_state_is_there_once() -> Result<()> {
     let rows = table.iter().map(|(input, output)| (pairs(input, 1), counts(output)));
     script(|| {
         StreamTest::new(|ssc, words: Words| {
-            let initial = ssc.spark_context().parallelize(counts("a=1 c=2"));
+            // The first state of a key counts.
+            let initial = ssc.spark_context().parallelize(counts("a=1 c=2 a=7"));
             Ok(words.update_state_by_key_with(sum, 2, Some(initial)))
         })
         .batches(rows.clone())

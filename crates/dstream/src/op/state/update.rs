@@ -161,7 +161,10 @@ impl<K: Key, V: Data, S: Data, U: Update<K, V, S>> OperatorTask for UpdateTask<K
                     self.values.entry(key).or_default().push(value);
                 }
             }
-            1 => self.initial.extend(chunk.take::<Vec<(K, S)>>()?),
+            // Of several states of a key the first counts, as in Spark.
+            1 => chunk.take::<Vec<(K, S)>>()?.into_iter().for_each(|(key, state)| {
+                self.initial.entry(key).or_insert(state);
+            }),
             other => return Err(Error::internal(format!("a state step got input {other}"))),
         }
         Ok(Flow::More)
