@@ -120,6 +120,13 @@ impl<T: Data> DStream<T> {
     #[track_caller]
     fn windowed(&self, window: Duration, slide: Duration, placed: Option<Placement>) -> Result<DStream<T>> {
         let (sc, own, element) = (self.sc(), self.slide_duration(), Rows::<T>::ELEMENT);
+        let (batches, most) = (millis(window) / millis(own).max(1), 1 << (64 - TIME_BITS));
+        if batches >= most {
+            return Err(Error::usage(format!(
+                "a window of {batches} batches is too long, it may have less than {most}: make batches longer, or reduce them first, by \
+                 `reduce_by_key_and_window_inverse`"
+            )));
+        }
         let core = StateCore::new("window", placed.map_or(sc.default_parallelism(), |p| p.partitions), false);
         core.describe::<Time, T>();
         // How much longer than for the windows to come batches are kept, for those who look back.

@@ -67,6 +67,8 @@ fn arguments_of_windows_are_whole_multiples() -> Result<()> {
         assert_eq!(error(ms(2000), ms(500)), text("slide", 500));
         assert_eq!(error(ms(0), ms(1000)), text("window", 0));
         assert_eq!(error(ms(1000), ms(0)), text("slide", 0));
+        assert!(n.window(s((1 << 20) - 1), s(1)).is_ok());
+        assert!(error(s(1 << 20), s(1)).starts_with("a window of 1048576 batches is too long"));
         let slow = n.window(s(2), s(2))?;
         let error = slow.window(s(3), s(2)).err().unwrap();
         assert!(error.message().ends_with("parent DStream (2000 ms)"), "{error}");
