@@ -239,7 +239,8 @@ fn what_a_crash_has_torn_is_not_shown_and_stays() {
     let (folder, path) = checkpoint();
     let expected = prints(&["state", "show", &path, "sums"]);
     for log in ["state/log", "commits", "offsets"] {
-        let log = fs::read_dir(folder.path().join(log)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        let segments = fs::read_dir(folder.path().join(log)).unwrap().map(|entry| entry.unwrap().path());
+        let log = segments.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();
         let mut bytes = fs::read(&log).unwrap();
         bytes.extend([7; 11]);
         fs::write(&log, bytes).unwrap();
