@@ -120,7 +120,7 @@ fn millions_of_missed_batches_are_made_one_by_one() -> Result<()> {
 }
 
 fn damage(folder: &Path) {
-    let path = std::fs::read_dir(folder.join("offsets")).unwrap().next().unwrap().unwrap().path();
+    let path = folder.join("offsets/00000000000000000000.log");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[30] ^= 1;
     std::fs::write(path, bytes).unwrap();
