@@ -6,6 +6,7 @@ pub mod local;
 pub mod metadata;
 pub mod object;
 mod object_log;
+mod object_versions;
 pub mod place;
 mod read_only;
 mod segment_log;

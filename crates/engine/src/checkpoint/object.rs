@@ -3,7 +3,8 @@
 //! A file is an object, and so is each entry of a log (`object_log`). Who drives the checkpoint claims an epoch, the object
 //! `epochs/N`, which only one can create: the highest one counts. Before a driver writes what two must not write it looks
 //! whether there is a higher one, and stops if there is. What slips through between the look and the write meets the numbers of the logs'
-//! entries, each of which only one can create, too.
+//! entries, each of which only one can create, too, and the versions of other objects, which are replaced only as they were last seen
+//! (`object_versions`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, PutResult};
 
 use super::blocking::Blocking;
 use super::object_log::ObjectLog;
+use super::object_versions::ObjectVersions;
 use super::{AppendLog, CheckpointStorage, check_name};
 use crate::error::{Error, Result};
+
+/// How often a write is tried anew when somebody else has written the same object.
+const TRIES: usize = 10;
 
 /// A prefix in an object store.
 pub struct ObjectStorage {
@@ -31,6 +36,7 @@ pub(super) struct Objects {
     prefix: String,
     place: String,
     blocking: Blocking,
+    versions: ObjectVersions,
     /// Tells what this process has written from what another one has.
     pub writer: [u8; 16],
 }
@@ -40,7 +46,10 @@ impl ObjectStorage {
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, place: &str) -> Result<Self> {
         let (prefix, place) = (prefix.trim_matches('/').to_string(), place.trim_end_matches('/').to_string());
         let (blocking, writer) = (Blocking::new()?, crate::clock::random_bytes());
-        Ok(Self { objects: Arc::new(Objects { store, prefix, place, blocking, writer }), epoch: AtomicU64::new(0) })
+        Ok(Self {
+            objects: Arc::new(Objects { store, prefix, place, blocking, versions: ObjectVersions::default(), writer }),
+            epoch: AtomicU64::new(0),
+        })
     }
 
     /// Takes the checkpoint over: a driver that has it stops before its next batch.
@@ -73,8 +82,19 @@ impl CheckpointStorage for ObjectStorage {
 
     fn put(&self, name: &str, body: Bytes) -> Result<()> {
         check_name(name)?;
-        self.check_alone()?;
-        self.objects.put(name, body)
+        for _ in 0..TRIES {
+            self.check_alone()?;
+            if self.objects.put(name, body.clone())? {
+                return Ok(());
+            }
+            // Whoever was before this driver has written it late.
+            self.objects.get(name)?;
+        }
+        Err(Error::retry(format!(
+            "{} changes whenever it is to be written: something else than drivers of this checkpoint writes there, or the store compares \
+             versions of objects (If-Match) by other ones than it gives",
+            self.place(name)
+        )))
     }
 
     fn get(&self, name: &str) -> Result<Option<Bytes>> {
@@ -127,7 +147,12 @@ impl Objects {
     {
         let result = self.blocking.wait(work)?;
         Ok(match result {
-            Err(error @ (StoreError::NotFound { .. } | StoreError::AlreadyExists { .. })) => Err(error),
+            Err(
+                error @ (StoreError::NotFound { .. }
+                | StoreError::AlreadyExists { .. }
+                | StoreError::Precondition { .. }
+                | StoreError::NotImplemented { .. }),
+            ) => Err(error),
             Err(error) => {
                 let failed = Error::retry(format!("can't {doing} {}", self.place(name)));
                 return Err(failed.with_source(Scrubbed::of(&error)));
@@ -136,17 +161,34 @@ impl Objects {
         })
     }
 
-    pub fn put(&self, name: &str, body: Bytes) -> Result<()> {
-        let (store, path) = (Arc::clone(&self.store), self.path(name)?);
-        let work = async move { store.put(&path, PutPayload::from(body)).await };
-        self.call("write", name, work)?.map(drop).map_err(|error| self.unexpected(name, &error))
+    /// Writes an object; false if it is not what it was when it was last seen.
+    pub fn put(&self, name: &str, body: Bytes) -> Result<bool> {
+        match self.put_as(name, body.clone(), self.versions.mode(name))? {
+            Ok(result) => {
+                self.versions.written(name, result);
+                Ok(true)
+            }
+            // Perhaps because a request was sent twice.
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotFound { .. }) => {
+                Ok(self.get(name)?.is_some_and(|there| there == body))
+            }
+            Err(StoreError::NotImplemented { .. }) => {
+                let result = self.put_as(name, body, PutMode::Overwrite)?;
+                result.map(|_| true).map_err(|error| self.unexpected(name, &error))
+            }
+            Err(error) => Err(self.unexpected(name, &error)),
+        }
+    }
+
+    fn put_as(&self, name: &str, body: Bytes, mode: PutMode) -> Result<Result<PutResult, StoreError>> {
+        let (store, path, payload) = (Arc::clone(&self.store), self.path(name)?, PutPayload::from(body));
+        let options = PutOptions { mode, ..PutOptions::default() };
+        self.call("write", name, async move { store.put_opts(&path, payload, options).await })
     }
 
     /// Creates an object; false if another writer has.
     pub fn create(&self, name: &str, body: Bytes) -> Result<bool> {
-        let (store, path, payload) = (Arc::clone(&self.store), self.path(name)?, PutPayload::from(body.clone()));
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.call("write", name, async move { store.put_opts(&path, payload, options).await })? {
+        match self.put_as(name, body.clone(), PutMode::Create)? {
             Ok(_) => Ok(true),
             // It is there, perhaps because a request was sent twice: what this writer writes is its own.
             Err(StoreError::AlreadyExists { .. }) => Ok(self.get(name)?.is_some_and(|there| there == body)),
@@ -156,9 +198,20 @@ impl Objects {
 
     pub fn get(&self, name: &str) -> Result<Option<Bytes>> {
         let (store, path) = (Arc::clone(&self.store), self.path(name)?);
-        match self.call("read", name, async move { store.get(&path).await?.bytes().await })? {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(StoreError::NotFound { .. }) => Ok(None),
+        let work = async move {
+            let found = store.get(&path).await?;
+            let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
+            Ok((found.bytes().await?, e_tag, version))
+        };
+        match self.call("read", name, work)? {
+            Ok((bytes, e_tag, version)) => {
+                self.versions.read(name, e_tag, version);
+                Ok(Some(bytes))
+            }
+            Err(StoreError::NotFound { .. }) => {
+                self.versions.absent(name);
+                Ok(None)
+            }
             Err(error) => Err(self.unexpected(name, &error)),
         }
     }
@@ -200,7 +253,7 @@ impl Objects {
         for name in names {
             let (store, path) = (Arc::clone(&self.store), self.path(&name)?);
             match self.call("remove", &name, async move { store.delete(&path).await })? {
-                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Ok(()) | Err(StoreError::NotFound { .. }) => self.versions.forget(&name),
                 Err(error) => return Err(self.unexpected(&name, &error)),
             }
         }
@@ -290,6 +343,35 @@ mod tests {
         first.claim().unwrap();
         first.put("x", Bytes::new()).unwrap();
         assert!(second.put("x", Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn a_late_write_does_not_replace_what_another_driver_has_written() {
+        let store = Arc::<InMemory>::default();
+        let (first, second) = (storage(&store), storage(&store));
+        first.claim().unwrap();
+        // One has never been there, one is there and read, one was written.
+        second.put("read", "0".into()).unwrap();
+        assert_eq!((first.get("new").unwrap(), first.get("read").unwrap()), (None, Some("0".into())));
+        first.put("written", "1".into()).unwrap();
+        second.claim().unwrap();
+        for name in ["new", "read", "written"] {
+            // As if it had looked before the other one has claimed.
+            let late = |body: &'static str| first.objects.put(name, body.into()).unwrap();
+            second.get(name).unwrap();
+            second.put(name, "2".into()).unwrap();
+            assert!(!late("3"), "{name}");
+            assert_eq!(second.get(name).unwrap().unwrap(), "2", "{name}");
+            // It has seen now what is there. The one that has the checkpoint is not stopped by what comes late.
+            assert!(late("4"), "{name}");
+            second.put(name, "5".into()).unwrap();
+            assert_eq!(second.get(name).unwrap().unwrap(), "5", "{name}");
+            // The same once more is not somebody else's.
+            assert!(!late("6") && late("5"), "{name}");
+            second.put(name, "5".into()).unwrap();
+            second.delete(name).unwrap();
+            second.put(name, "7".into()).unwrap();
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ fn place() -> CheckpointPlace {
 
 #[test]
 fn files_come_back_and_go() {
-    let storage = place().open().unwrap();
+    let place = place();
+    let (storage, other) = (place.open().unwrap(), place.open().unwrap());
     assert_eq!((storage.get("x/y").unwrap(), storage.list("x").unwrap()), (None, vec![]));
     // More than a listing gives at once would take too long; names that must be escaped do not.
     for name in ["x/y%20z", "x/a=1/b", "xx/c", "w"] {
@@ -27,6 +28,14 @@ fn files_come_back_and_go() {
     storage.delete("x/y%20z").unwrap();
     storage.delete("x/y%20z").unwrap();
     assert_eq!(storage.list("").unwrap(), ["w", "x/a=1/b", "xx/c"]);
+    // What was read is replaced as it was read, or read again before.
+    assert_eq!(other.get("w").unwrap().unwrap(), "w");
+    for (n, writer) in [&storage, &other, &storage, &storage, &other].into_iter().enumerate() {
+        writer.put("w", n.to_string().into()).unwrap();
+        assert_eq!([&storage, &other].map(|reader| reader.get("w").unwrap().unwrap()), [n.to_string(), n.to_string()]);
+        storage.put("w", format!("{n} again").into()).unwrap();
+    }
+    assert_eq!(other.get("w").unwrap().unwrap(), "4 again");
 }
 
 #[test]
