@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from streaming_batches import eventually
 
 from tidemill import RDD, SparkContext, TaskContext
 from tidemill.errors import PySparkRuntimeError, TidemillError
+from tidemill.permission import RenewedPermission
+from tidemill.stages import Stage, mapping
 
 
 def test_runJob(sc: SparkContext) -> None:
@@ -304,3 +306,14 @@ def test_there_are_no_profiles(sc: SparkContext, tmp_path: Any) -> None:
         sc.show_profiles()
     with pytest.warns(UserWarning, match="nothing is profiled"):
         sc.dump_profiles(str(tmp_path))
+
+
+def test_items_stay_whole_where_no_function_sees_them() -> None:
+    def unpacking(_: int, items: Iterator[Any]) -> Iterator[Any]:
+        return items
+
+    unpacking.unpacks = True  # type: ignore[attr-defined]
+    double = mapping(lambda n: 2 * n)
+    cases: list[tuple[list[Stage], int]] = [([unpacking], 1), ([unpacking, double], 3), ([double], 2), ([], 0)]
+    for stages, looked in cases:
+        assert len(RenewedPermission().guarded(stages)) == looked, stages

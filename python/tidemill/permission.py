@@ -124,4 +124,7 @@ def guarded(stages: Sequence[Stage], permission: Callable[[], Permission]) -> Se
     if counts_words:
         return [at_the_beginning, *stages]
     unpacking = list(takewhile(lambda stage: getattr(stage, "unpacks", False), stages))
+    if len(unpacking) == len(stages):
+        # No function of the program's: what is unpacked stays whole.
+        return stages
     return [*unpacking, at_every_item, *stages[len(unpacking) :]]

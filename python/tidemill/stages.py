@@ -69,14 +69,13 @@ def chained(stages: Iterable[Stage]) -> Stage:
         return steps[0]
 
     def run(split: int, items: Iterator[Any]) -> Iterable[Any]:
-        for number, step in enumerate(steps, 1):
-            items = step(split, items)
-            # Text that no step has looked at yet stays the engine's.
-            if type(items) is not Items:
-                items = iter(items)
-                if number % _DEEPEST == 0:
-                    items = iter(list(items))
-        return items
+        result: Iterable[Any] = items
+        for number, step in enumerate(steps):
+            # Text that no step has looked at yet stays the engine's, and so does what the last one gives as a whole.
+            if number and type(result) is not Items:
+                result = iter(result if number % _DEEPEST else list(result))
+            result = step(split, result)  # type: ignore[arg-type]
+        return result
 
     return run
 
